@@ -1,0 +1,201 @@
+"""Everything configurable, and the only reader of the environment.
+
+Each setting NAME may also come as NAME_FILE (a path whose content is the value: container secrets) or from ``.env``.
+The environment wins over files, files over ``.env``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.errors import Misconfigured
+
+Role = Literal["read", "write", "admin"]
+
+
+class ApiKey(NamedTuple):
+    """One key: who uses it, what it may do, and the SHA-256 of its secret (the secret itself is not kept)."""
+
+    name: str
+    role: Role
+    sha256: bytes
+
+
+class ProviderApp(BaseModel, frozen=True, extra="forbid"):
+    """One ZEGOCLOUD project. ``poll_limit``: calls a second the provider granted it per action (default 10)."""
+
+    app_id: int = Field(ge=1, le=2**32 - 1)
+    server_secret: SecretStr = Field(min_length=1)
+    callback_secret: SecretStr | None = None
+    poll_limit: int = Field(10, ge=1, le=1000)
+
+
+class NameFiles(PydanticBaseSettingsSource):
+    """Reads NAME_FILE: the setting NAME from the file it points to, without surrounding white space."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{field_name.upper()}_FILE")
+        if not path or field_name.upper() in os.environ:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misconfigured([f"{field_name.upper()}_FILE: cannot read {path}: {error}"]) from error
+
+    def __call__(self) -> dict[str, Any]:
+        found = ((name, self.get_field_value(None, name)[0]) for name in self.settings_cls.model_fields)
+        return {name: value for name, value in found if value is not None}
+
+
+class Settings(BaseSettings):
+    """The settings, validated and frozen. Names, meanings and defaults are part of the public contract."""
+
+    model_config = SettingsConfigDict(env_file=".env", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    database_url: str = "sqlite+aiosqlite:///./data/recordings.db"
+    zego_app_id: int | None = Field(None, ge=1, le=2**32 - 1)
+    zego_server_secret: SecretStr | None = None
+    zego_callback_secret: SecretStr | None = None
+    zego_apps: Annotated[tuple[ProviderApp, ...], NoDecode] = ()
+    zego_api_url: str = "https://cloudrecord-api.zego.im"
+    zego_is_test: bool | None = None
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = Field((), repr=False)
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    public_url: str | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    poll_budget: int = Field(10, ge=1, le=1000)
+    shutdown_timeout: float = Field(10, ge=1, le=300)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, NameFiles(settings_cls), dotenv_settings
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        url = re.sub(r"^(postgresql|postgres)://", "postgresql+asyncpg://", value)
+        if not url.startswith(("postgresql+asyncpg://", "sqlite+aiosqlite:///")):
+            raise ValueError("takes sqlite+aiosqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
+        if url.startswith("sqlite") and not url.removeprefix("sqlite+aiosqlite:///").strip():
+            raise ValueError("names no file: several connections share it, so it cannot live in memory")
+        return url
+
+    @field_validator("zego_api_url", "public_url")
+    @classmethod
+    def _origin(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(
+            r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:]+\](:\d{1,5})?", value.rstrip("/")
+        ):
+            raise ValueError("takes scheme, host and port only, for instance https://cloudrecord-api-fra.zego.im")
+        return value and value.rstrip("/")
+
+    @field_validator("zego_apps", mode="before")
+    @classmethod
+    def _apps_from_json(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            apps = json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"is not JSON: {error}") from None
+        if not isinstance(apps, list):
+            raise ValueError('takes a JSON list: [{"app_id": 1, "server_secret": "..."}]')
+        return apps
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _keys_from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        entries = (entry.strip() for entry in re.split(r"[,\n]", value))
+        return tuple(_api_key(number, entry) for number, entry in enumerate(filter(None, entries), 1))
+
+    @model_validator(mode="after")
+    def _whole(self) -> Settings:
+        single = (self.zego_app_id, self.zego_server_secret)
+        if any(single) and not all(single):
+            missing = "ZEGO_SERVER_SECRET" if self.zego_app_id else "ZEGO_APP_ID"
+            raise ValueError(f"{missing}: is missing, ZEGO_APP_ID and ZEGO_SERVER_SECRET belong together")
+        if self.zego_callback_secret and not self.zego_app_id:
+            raise ValueError("ZEGO_APP_ID: is missing beside ZEGO_CALLBACK_SECRET")
+        if self.zego_app_id and self.zego_apps:
+            raise ValueError("ZEGO_APPS: stands beside ZEGO_APP_ID; use one of the two")
+        ids = [app.app_id for app in self.zego_apps]
+        if len(set(ids)) < len(ids):
+            raise ValueError("ZEGO_APPS: names an app_id twice")
+        if not self.api_keys and self.host not in LOOPBACK:
+            raise ValueError(
+                f"HOST: {self.host} would open the service to the network without any key; "
+                "set API_KEYS, or listen on 127.0.0.1"
+            )
+        return self
+
+    @cached_property
+    def apps(self) -> Mapping[int, ProviderApp]:
+        """The configured apps by id, however they were configured."""
+        apps = list(self.zego_apps)
+        if self.zego_app_id and self.zego_server_secret:
+            apps.append(
+                ProviderApp(
+                    app_id=self.zego_app_id,
+                    server_secret=self.zego_server_secret,
+                    callback_secret=self.zego_callback_secret,
+                )
+            )
+        return {app.app_id: app for app in apps}
+
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def _api_key(number: int, entry: str) -> ApiKey:
+    # The entry itself must not stand in a message: it holds the secret.
+    name, _, rest = entry.partition(":")
+    role, _, secret = rest.partition(":")
+    if not re.fullmatch(r"[a-z0-9-]+", name) or role not in ("read", "write", "admin"):
+        raise ValueError(f"entry {number} is not name:role:SECRET (name of a-z 0-9 -, role read, write or admin)")
+    if secret.startswith("sha256="):
+        if not re.fullmatch(r"sha256=[0-9a-fA-F]{64}", secret):
+            raise ValueError(f"entry {number} ({name}): sha256= takes 64 hex digits")
+        return ApiKey(name, role, bytes.fromhex(secret.removeprefix("sha256=")))  # type: ignore[arg-type]
+    if len(secret) < 16:
+        raise ValueError(f"entry {number} ({name}): the secret is shorter than 16 characters")
+    return ApiKey(name, role, hashlib.sha256(secret.encode()).digest())  # type: ignore[arg-type]
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and check the settings; ``overrides`` (from the command line) win. Raises Misconfigured."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise Misconfigured([_line(fault) for fault in error.errors(include_input=False)]) from None
+
+
+def _line(fault: Any) -> str:
+    place = [str(part) for part in fault["loc"]]
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{'.'.join([place[0].upper(), *place[1:]])}: {message}" if place else message
