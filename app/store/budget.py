@@ -1,0 +1,195 @@
+"""The call budget's rows: permits, and what the app's calls have come to. All times on the budget's clock."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, or_, select, update
+
+from app.core.budget import COOL_DOWN, DOUBT, LEASE, AppState
+from app.store.engine import Connection, budget_clock
+from app.store.models import BudgetRow, PermitRow
+from app.store.tasks import upsert
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The right to make one call. Only the holder of its ``fence`` gives it back."""
+
+    app_id: int
+    action: str
+    slot: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Permits:
+    """How the permits of an app and action stand."""
+
+    free: int
+    cooling: int
+    in_flight: int
+    in_doubt: int
+    wait: float
+    """Seconds after which one may be free; 0 if one is."""
+    astray: bool
+    """Some time lies farther ahead than any rule puts it: the clock stepped back, or the machine was started anew."""
+
+
+async def ensure(connection: Connection, app_id: int, action: str, limit: int) -> None:
+    """Create what rows are missing; those that are there stay as they are."""
+    slots = [{"app_id": app_id, "action": action, "slot": slot, "fence": 0, "free_at": 0.0} for slot in range(limit)]
+    await connection.execute(upsert(connection)(PermitRow).on_conflict_do_nothing(), slots)
+    state = {"app_id": app_id, "action": action} | asdict(AppState())
+    await connection.execute(upsert(connection)(BudgetRow).values(state).on_conflict_do_nothing())
+
+
+async def take(connection: Connection, app_id: int, action: str, allowed: int) -> Permit | None:
+    """Take the permit that has been free the longest, among the first ``allowed``; None if none is free."""
+    free = (
+        select(PermitRow.slot)
+        .where(*_of(PermitRow, app_id, action), PermitRow.slot < allowed, PermitRow.free_at <= budget_clock())
+        .order_by(PermitRow.free_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    statement = (
+        update(PermitRow)
+        .where(*_of(PermitRow, app_id, action), PermitRow.slot == free)
+        .values(
+            fence=PermitRow.fence + 1,
+            doubt_at=budget_clock() + LEASE,
+            free_at=budget_clock() + (LEASE + DOUBT),
+        )
+        .returning(PermitRow.slot, PermitRow.fence)
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    return Permit(app_id, action, row.slot, row.fence) if row else None
+
+
+async def give_back(connection: Connection, permit: Permit, *, since_answer: float, since_send: float) -> None:
+    """Return a permit whose call was answered ``since_answer`` seconds ago.
+
+    The answer is evidence: what was given up before this call was sent (``since_send`` seconds ago) has arrived by now.
+    """
+    settled = or_(_mine(permit), PermitRow.doubt_at < budget_clock() - since_send)
+    statement = (
+        update(PermitRow)
+        .where(*_of(PermitRow, permit.app_id, permit.action), settled)
+        .values(doubt_at=None, free_at=budget_clock() + (COOL_DOWN - since_answer))
+    )
+    await connection.execute(statement)
+
+
+async def release_doubts(
+    connection: Connection, app_id: int, action: str, *, since_answer: float, since_send: float
+) -> None:
+    """A call of another action was answered: what was given up before it was sent has arrived by now."""
+    statement = (
+        update(PermitRow)
+        .where(*_of(PermitRow, app_id, action), PermitRow.doubt_at < budget_clock() - since_send)
+        .values(doubt_at=None, free_at=budget_clock() + (COOL_DOWN - since_answer))
+    )
+    await connection.execute(statement)
+
+
+async def give_back_unused(connection: Connection, permit: Permit) -> None:
+    """Return a permit whose call never left: nothing of it can arrive."""
+    await connection.execute(update(PermitRow).where(_mine(permit)).values(doubt_at=None, free_at=budget_clock()))
+
+
+async def give_up(connection: Connection, permit: Permit) -> None:
+    """Keep a permit in doubt: its call was sent, nobody answered, and it may still arrive."""
+    await connection.execute(
+        update(PermitRow).where(_mine(permit)).values(doubt_at=budget_clock(), free_at=budget_clock() + DOUBT)
+    )
+
+
+async def permits(connection: Connection, app_id: int, action: str, allowed: int) -> Permits:
+    """How the first ``allowed`` permits stand."""
+    clock = select(budget_clock().label("now")).cte("clock")
+    statement = select(PermitRow.doubt_at, PermitRow.free_at, clock.c.now).where(
+        *_of(PermitRow, app_id, action), PermitRow.slot < allowed
+    )
+    rows = (await connection.execute(statement)).all()
+    free = sum(row.free_at <= row.now for row in rows)
+    cooling = [row.free_at - row.now for row in rows if row.doubt_at is None and row.free_at > row.now]
+    in_flight = sum(row.doubt_at is not None and row.doubt_at > row.now for row in rows)
+    in_doubt = sum(row.doubt_at is not None and row.doubt_at <= row.now < row.free_at for row in rows)
+    # A permit in flight cannot be free before its answer has come and cooled down.
+    wait = 0.0 if free else min([*cooling, COOL_DOWN])
+    astray = max(cooling, default=0.0) > COOL_DOWN or any(row.free_at > row.now + LEASE + DOUBT for row in rows)
+    return Permits(free, len(cooling), in_flight, in_doubt, wait, astray)
+
+
+async def heal(connection: Connection, app_id: int, action: str) -> None:
+    """Cut times that lie too far ahead to what the rules allow at most."""
+    now = budget_clock()
+    cooling = and_(PermitRow.doubt_at.is_(None), PermitRow.free_at > now + COOL_DOWN)
+    held = or_(PermitRow.doubt_at > now + LEASE, PermitRow.free_at > now + (LEASE + DOUBT))
+    await connection.execute(
+        update(PermitRow)
+        .where(*_of(PermitRow, app_id, action), or_(cooling, held))
+        .values(
+            doubt_at=case((PermitRow.doubt_at.is_(None), None), else_=_least(PermitRow.doubt_at, now + LEASE)),
+            free_at=_least(
+                PermitRow.free_at, now + case((PermitRow.doubt_at.is_(None), COOL_DOWN), else_=LEASE + DOUBT)
+            ),
+        )
+    )
+
+
+async def state(connection: Connection, app_id: int, action: str, *, lock: bool = False) -> tuple[AppState, float]:
+    """What the app's calls have come to, and the time on the budget's clock."""
+    statement = select(BudgetRow.__table__, budget_clock().label("now")).where(*_of(BudgetRow, app_id, action))
+    if lock:
+        statement = statement.with_for_update(of=BudgetRow)
+    row = (await connection.execute(statement)).one()
+    values = {name: value for name, value in row._mapping.items() if name not in ("app_id", "action", "now")}
+    return AppState(**values), row.now
+
+
+async def save_state(connection: Connection, app_id: int, action: str, state: AppState) -> None:
+    """Write what the app's calls have come to."""
+    await connection.execute(update(BudgetRow).where(*_of(BudgetRow, app_id, action)).values(**asdict(state)))
+
+
+async def forget_misses(connection: Connection, app_id: int, action: str) -> None:
+    """A good answer: the misses in a row are over, and so is a pause."""
+    await connection.execute(
+        update(BudgetRow)
+        .where(*_of(BudgetRow, app_id, action), or_(BudgetRow.misses > 0, BudgetRow.paused.is_not(None)))
+        .values(misses=0, paused=None)
+    )
+
+
+async def take_probe(connection: Connection, app_id: int, action: str, *, wait: float, longest: float) -> bool:
+    """Whether this process may send a probe now; if so, nobody else may before its end, nor ``wait`` s after it.
+
+    The probe lies within ``longest`` seconds.
+    """
+    too_far = BudgetRow.probe_at > budget_clock() + max(wait, longest)  # the clock stepped back
+    statement = (
+        update(BudgetRow)
+        .where(*_of(BudgetRow, app_id, action), or_(BudgetRow.probe_at <= budget_clock(), too_far))
+        .values(probe_at=budget_clock() + longest)
+    )
+    return (await connection.execute(statement.returning(BudgetRow.app_id))).first() is not None
+
+
+def _of(table: Any, app_id: int, action: str) -> tuple[ColumnElement[bool], ...]:
+    return table.app_id == app_id, table.action == action
+
+
+def _mine(permit: Permit) -> ColumnElement[bool]:
+    return and_(
+        *_of(PermitRow, permit.app_id, permit.action),
+        PermitRow.slot == permit.slot,
+        PermitRow.fence == permit.fence,
+    )
+
+
+def _least(first: Any, second: Any) -> ColumnElement[float]:
+    return case((first < second, first), else_=second)

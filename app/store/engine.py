@@ -1,0 +1,186 @@
+"""Connections and transactions, for SQLite and PostgreSQL alike.
+
+``read()`` and ``write()`` hand out a connection inside one transaction; everything below them in this room takes that
+connection and never commits. A database that is locked, gone or full shows as DatabaseUnavailable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Double, event, func, select
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from app.clock import Clock, wall_time
+from app.errors import DatabaseUnavailable
+
+Connection = AsyncConnection
+
+POOL_SIZE = 10
+WAIT = 5.0
+"""Seconds to wait for a connection, for another writer's lock, and for PostgreSQL to accept a connection."""
+
+STATEMENT = 10.0
+"""Seconds a statement may take on PostgreSQL."""
+
+
+class budget_clock(FunctionElement[float]):  # noqa: N801 - it is written like a function in statements
+    """Seconds on the clock that all processes of this database share.
+
+    SQLite: the machine's monotonic clock, since all its processes live on one machine. PostgreSQL: its own clock, read
+    at each call (``now()`` would stand still in a transaction).
+    """
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(budget_clock, "sqlite")
+def _sqlite_clock(element: Any, compiler: Any, **kw: Any) -> str:
+    return "budget_clock()"
+
+
+@compiles(budget_clock, "postgresql")
+def _postgresql_clock(element: Any, compiler: Any, **kw: Any) -> str:
+    return "extract(epoch FROM clock_timestamp())::double precision"
+
+
+class Database:
+    """One database, its pool of connections and its clock."""
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        self.url = url
+        self.is_sqlite = url.startswith("sqlite")
+        self._clock = clock
+        self.engine = self._sqlite_engine() if self.is_sqlite else self._postgresql_engine()
+        # SQLite has one writer at a time: its own waiting is a loop of sleeps, this queue is fair and wakes at once.
+        self._writer: asyncio.Lock | None = asyncio.Lock() if self.is_sqlite else None
+        self._reading = self.engine.execution_options(**({"read": True} if self.is_sqlite else AUTOCOMMIT))
+
+    def _sqlite_engine(self) -> AsyncEngine:
+        Path(self.url.removeprefix("sqlite+aiosqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_async_engine(self.url, pool_size=POOL_SIZE, max_overflow=0, pool_timeout=WAIT)
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def connect(connection: Any, record: Any) -> None:
+            connection.isolation_level = None  # the driver's own BEGIN comes too late: updates were lost
+            for pragma in SQLITE_PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}").close()
+            connection.create_function("budget_clock", 0, self._clock.monotonic)
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def begin(connection: Any) -> None:
+            # A deferred transaction that turns to writing fails at once when another writes: no waiting there.
+            reads = connection.get_execution_options().get("read")
+            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+        return engine
+
+    def _postgresql_engine(self) -> AsyncEngine:
+        return create_async_engine(
+            self.url,
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=WAIT,
+            connect_args={
+                "timeout": WAIT,
+                "command_timeout": STATEMENT + 1,
+                "server_settings": {
+                    "statement_timeout": f"{STATEMENT:.0f}s",
+                    "lock_timeout": f"{WAIT:.0f}s",
+                    "idle_in_transaction_session_timeout": "30s",
+                    "application_name": "recording-status",
+                },
+            },
+        )
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Connection]:
+        """A connection to ask with. On PostgreSQL each statement sees the newest commits."""
+        with unavailable_if_down():
+            async with self._reading.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Connection]:
+        """A connection in a transaction that commits at the end, or rolls back if an exception passes."""
+        with unavailable_if_down():
+            async with self._turn(), self.engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        if self._writer is None:
+            yield
+            return
+        async with asyncio.timeout(2 * WAIT):
+            await self._writer.acquire()
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    async def synchronise(self) -> None:
+        """Set the service's clock by the database's."""
+        before = self._clock.monotonic()
+        wall = await self._wall_time()
+        if self._clock.monotonic() - before < 1.0:  # a slow answer says little about the time
+            self._clock.synchronise(wall)
+
+    async def _wall_time(self) -> datetime:
+        if self.is_sqlite:
+            return wall_time()
+        async with self.read() as connection:
+            wall: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+            return wall
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
+
+SQLITE_PRAGMAS = (
+    f"busy_timeout={WAIT * 1000:.0f}",
+    "journal_mode=WAL",
+    "synchronous=FULL",  # an acknowledged registration survives a power cut
+    "foreign_keys=ON",
+)
+
+# SQLSTATE classes: connection, insufficient resources, operator intervention, system error, and the single states for
+# lock not available, deadlock, serialisation failure, statement time-out.
+_TRANSIENT = ("08", "53", "57", "58", "55P03", "40P01", "40001")
+
+
+@contextmanager
+def unavailable_if_down() -> Iterator[None]:
+    """Turns what drivers raise for a database that is locked, gone or full into DatabaseUnavailable."""
+    try:
+        yield
+    except Exception as error:
+        if _is_down(error):
+            raise DatabaseUnavailable(str(error).splitlines()[0] if str(error) else repr(error)) from error
+        raise
+
+
+def _is_down(error: BaseException) -> bool:
+    if isinstance(error, (OSError, PoolTimeoutError, TimeoutError)):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state:
+        return str(state).startswith(_TRANSIENT)
+    missing = "no such table" in str(error.orig)
+    return isinstance(error, OperationalError) and not missing

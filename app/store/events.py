@@ -1,0 +1,65 @@
+"""The events: what changed, written in the transaction of the change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from app.core.public import Event
+from app.store.engine import Connection
+from app.store.models import EventRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """An event with its place in the order of all (``seq``) and its stable ``id``."""
+
+    seq: int
+    id: str
+    type: str
+    occurred_at: datetime
+    app_id: int
+    task_id: str
+    task_version: int
+    source: str
+    data: dict[str, Any]
+
+
+async def add(connection: Connection, events: Sequence[dict[str, Any]]) -> None:
+    """Append events; each a row but for its ``seq``."""
+    if events:
+        await connection.execute(insert(EventRow), events)
+
+
+def row(event: Event, *, id: str, at: datetime, app_id: int, task_id: str, version: int, source: str) -> dict[str, Any]:
+    """An event as it is stored."""
+    return {
+        "id": f"evt_{id}",
+        "type": event.type,
+        "occurred_at": at,
+        "app_id": app_id,
+        "task_id": task_id,
+        "task_version": version,
+        "source": source,
+        "data": event.data,
+    }
+
+
+async def history(connection: Connection, task_id: str, *, after: int, limit: int) -> list[StoredEvent]:
+    """A task's events, oldest first."""
+    statement = (
+        select(EventRow.__table__)
+        .where(EventRow.task_id == task_id, EventRow.seq > after)
+        .order_by(EventRow.seq)
+        .limit(limit)
+    )
+    return [StoredEvent(**found._mapping) for found in await connection.execute(statement)]
+
+
+async def erase(connection: Connection, task_id: str) -> None:
+    """Empty the contents of a task's events; that they happened stays."""
+    await connection.execute(update(EventRow).where(EventRow.task_id == task_id).values(data={}))

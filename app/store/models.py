@@ -1,0 +1,242 @@
+"""The tables. The same models serve SQLite and PostgreSQL; rows are read and written as Core rows, not as entities."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, kept in UTC. SQLite would drop the offset of an aware time; a naive one is a bug here."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive time {value!r}: every time here carries its offset")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own declaration
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON().with_variant(JSONB(), "postgresql"),
+        int: BigInteger,
+        str: Text,
+        float: Double,
+    }
+
+
+# Ids compare byte by byte on both engines: a language's collation would be slower and could change under an index.
+TaskId = String(16).with_variant(String(16, collation="C"), "postgresql")
+FileId = Text().with_variant(Text(collation="C"), "postgresql")
+Serial = BigInteger().with_variant(Integer, "sqlite")
+
+
+class TaskRow(Base):
+    """A registered recording task: app.core.recording.Task."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        Index(None, "registered_at", "task_id"),
+        Index(None, "updated_at", "task_id"),
+        Index(None, "tracking", "query_deadline"),
+        Index(None, "room_id", "registered_at", "task_id"),
+    )
+
+    task_id: Mapped[str] = mapped_column(TaskId, primary_key=True)
+    app_id: Mapped[int]
+    registered_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    registered_via: Mapped[str]
+    version: Mapped[int]
+    labels: Mapped[dict[str, Any]]
+    started_at: Mapped[datetime | None]
+    tracking: Mapped[str]
+    status: Mapped[str]
+    status_code: Mapped[int | None]
+    claim_no: Mapped[int]
+    room_id: Mapped[str | None]
+    record_mode_code: Mapped[int | None]
+    stream_type_code: Mapped[int | None]
+    began_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    end_first_asked_at: Mapped[datetime | None]
+    end_last_asked_at: Mapped[datetime | None]
+    not_found_since: Mapped[datetime | None]
+    settled_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+    outcome_basis: Mapped[str | None]
+    attention: Mapped[int] = mapped_column(SmallInteger)
+    file_counts: Mapped[dict[str, Any]]
+    query_deadline: Mapped[datetime]
+    last_polled_at: Mapped[datetime | None]
+    poll_count: Mapped[int]
+    consecutive_failures: Mapped[int]
+    last_error: Mapped[dict[str, Any] | None]
+
+
+class LabelRow(Base):
+    """The labels once more, to be searched by: ``tasks.labels`` is what is shown."""
+
+    __tablename__ = "task_labels"
+    __table_args__ = (Index(None, "task_id"),)
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str] = mapped_column(primary_key=True)
+    task_id: Mapped[str] = mapped_column(TaskId, ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True)
+
+
+class FileRow(Base):
+    """A file of a task: app.core.recording.File."""
+
+    __tablename__ = "files"
+    __table_args__ = (
+        Index(None, "updated_at", "task_id", "file_id"),
+        Index(None, "status", "updated_at"),
+        Index(None, "user_id", "task_id"),
+        Index(None, "stream_id", "task_id"),
+    )
+
+    task_id: Mapped[str] = mapped_column(TaskId, ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True)
+    file_id: Mapped[str] = mapped_column(FileId, primary_key=True)
+    status: Mapped[str]
+    status_code: Mapped[int | None]
+    user_id: Mapped[str | None]
+    user_name: Mapped[str | None]
+    stream_id: Mapped[str | None]
+    video_id: Mapped[str | None]
+    file_url: Mapped[str | None]
+    output_file_format: Mapped[str | None]
+    file_size: Mapped[int | None]
+    duration_ms: Mapped[int | None]
+    resolution_width: Mapped[int | None]
+    resolution_height: Mapped[int | None]
+    media_track_type_code: Mapped[int | None]
+    began_at: Mapped[datetime | None]
+    custom_begin_timestamp: Mapped[int | None]
+    claim_no: Mapped[int]
+    first_seen_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    reached_end_at: Mapped[datetime | None]
+    backup_expires_at: Mapped[datetime | None]
+    source: Mapped[str]
+
+
+class AnswerRow(Base):
+    """The provider's last raw answer about a task; apart, since it is large and rarely read."""
+
+    __tablename__ = "answers"
+
+    task_id: Mapped[str] = mapped_column(TaskId, ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True)
+    asked_at: Mapped[datetime]
+    claim_no: Mapped[int]
+    body: Mapped[str]
+
+
+class PollRow(Base):
+    """The queue: one narrow row for each task that is to be polled.
+
+    A claim moves ``next_poll_at`` one lease ahead and takes the next ``claim_no``.
+    """
+
+    __tablename__ = "polls"
+    __table_args__ = (Index(None, "app_id", "urgency", "next_poll_at"),)
+
+    task_id: Mapped[str] = mapped_column(TaskId, ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True)
+    app_id: Mapped[int]
+    urgency: Mapped[int] = mapped_column(SmallInteger)
+    next_poll_at: Mapped[datetime]
+    claim_no: Mapped[int]
+
+
+class EventRow(Base):
+    """What changed, in the transaction of the change; a task's history."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index(None, "task_id", "seq"), {"sqlite_autoincrement": True})
+
+    seq: Mapped[int] = mapped_column(Serial, primary_key=True)
+    id: Mapped[str]
+    type: Mapped[str]
+    occurred_at: Mapped[datetime]
+    app_id: Mapped[int]
+    task_id: Mapped[str] = mapped_column(TaskId)
+    task_version: Mapped[int]
+    source: Mapped[str]
+    data: Mapped[dict[str, Any]]
+
+
+class TombstoneRow(Base):
+    """A deleted task: its version goes on should it be registered again; until then nothing brings it back."""
+
+    __tablename__ = "tombstones"
+
+    task_id: Mapped[str] = mapped_column(TaskId, primary_key=True)
+    app_id: Mapped[int]
+    version: Mapped[int]
+    claim_no: Mapped[int]
+    until: Mapped[datetime] = mapped_column(index=True)
+
+
+class PermitRow(Base):
+    """One of the calls an app may make at a time. Times are seconds on the budget's clock (app.store.engine).
+
+    free (``free_at`` past) · cooling (``doubt_at`` null) · in flight (``doubt_at`` to come) · in doubt (past).
+    """
+
+    __tablename__ = "permits"
+
+    app_id: Mapped[int] = mapped_column(primary_key=True)
+    action: Mapped[str] = mapped_column(primary_key=True)
+    slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    fence: Mapped[int]
+    doubt_at: Mapped[float | None]
+    free_at: Mapped[float]
+
+
+class BudgetRow(Base):
+    """What an app's calls have come to lately: app.core.budget.AppState."""
+
+    __tablename__ = "budgets"
+
+    app_id: Mapped[int] = mapped_column(primary_key=True)
+    action: Mapped[str] = mapped_column(primary_key=True)
+    cut_to: Mapped[int | None]
+    cut_at: Mapped[float]
+    refused_at: Mapped[float]
+    misses: Mapped[int]
+    paused: Mapped[str | None]
+    probe_at: Mapped[float]

@@ -1,0 +1,211 @@
+"""Tasks and their files: rows in, values out, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.core.public import error_json
+from app.core.recording import (
+    Attention,
+    File,
+    FileStatus,
+    LastError,
+    Outcome,
+    Polling,
+    SeenFile,
+    Status,
+    Task,
+    Tracking,
+)
+from app.store.engine import Connection
+from app.store.models import AnswerRow, FileRow, LabelRow, PollRow, TaskRow, TombstoneRow
+
+_SEEN = [field.name for field in fields(SeenFile)]
+_POLLING = ["last_polled_at", "poll_count", "consecutive_failures"]
+_PLAIN = [
+    column.name
+    for column in TaskRow.__table__.columns
+    if column.name not in {*_POLLING, "last_error", "query_deadline", "labels", "file_counts"}
+]
+
+TASK_COLUMNS = (*TaskRow.__table__.columns, PollRow.next_poll_at)
+TASKS = TaskRow.__table__.outerjoin(PollRow.__table__, TaskRow.task_id == PollRow.task_id)
+
+
+def upsert(connection: Connection) -> Any:
+    """The engine's own INSERT, which knows ON CONFLICT."""
+    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+
+
+def to_task(row: Row[Any], files: Mapping[str, File] | None = None) -> Task:
+    """A task from a row of TASK_COLUMNS."""
+    values = row._mapping
+    error = values["last_error"]
+    return Task(
+        **{name: values[name] for name in _PLAIN}
+        | {
+            "labels": values["labels"],
+            "file_counts": values["file_counts"],
+            "tracking": Tracking(values["tracking"]),
+            "status": Status(values["status"]),
+            "outcome": Outcome(values["outcome"]) if values["outcome"] else None,
+            "attention": Attention(values["attention"]),
+        },
+        files=files or {},
+        polling=Polling(
+            next_poll_at=values["next_poll_at"],
+            last_error=LastError(**error | {"at": datetime.fromisoformat(error["at"])}) if error else None,
+            **{name: values[name] for name in _POLLING},
+        ),
+    )
+
+
+def task_values(task: Task) -> dict[str, Any]:
+    """The columns of a task."""
+    polling = task.polling
+    return {
+        **{name: getattr(task, name) for name in _PLAIN},
+        **{name: getattr(polling, name) for name in _POLLING},
+        "attention": int(task.attention),
+        "labels": dict(task.labels),
+        "file_counts": dict(task.file_counts),
+        "query_deadline": task.window[0],
+        "last_error": polling.last_error and error_json(polling.last_error),
+    }
+
+
+def to_file(row: Row[Any]) -> File:
+    values = row._mapping
+    seen = {name: values[name] for name in _SEEN} | {"status": FileStatus(values["status"])}
+    return File(
+        seen=SeenFile(**seen),
+        claim_no=values["claim_no"],
+        first_seen_at=values["first_seen_at"],
+        updated_at=values["updated_at"],
+        reached_end_at=values["reached_end_at"],
+        source=values["source"],
+    )
+
+
+def file_values(task: Task, file: File) -> dict[str, Any]:
+    """The columns of a file."""
+    return {
+        **asdict(file.seen),
+        "task_id": task.task_id,
+        "claim_no": file.claim_no,
+        "first_seen_at": file.first_seen_at,
+        "updated_at": file.updated_at,
+        "reached_end_at": file.reached_end_at,
+        "backup_expires_at": file.backup_expires_at,
+        "source": file.source,
+    }
+
+
+async def add_tasks(connection: Connection, tasks: Sequence[Task]) -> set[str]:
+    """Store new tasks; the ids of those that were not there already."""
+    if not tasks:
+        return set()
+    # In one order everywhere, so that two batches with the same ids cannot wait for each other in a circle.
+    rows = [task_values(task) for task in sorted(tasks, key=lambda task: task.task_id)]
+    statement = upsert(connection)(TaskRow).on_conflict_do_nothing().returning(TaskRow.task_id)
+    created = set((await connection.execute(statement, rows)).scalars())
+    await _add_labels(connection, [task for task in tasks if task.task_id in created])
+    return created
+
+
+async def _add_labels(connection: Connection, tasks: Iterable[Task]) -> None:
+    rows = [
+        {"task_id": task.task_id, "key": key, "value": value} for task in tasks for key, value in task.labels.items()
+    ]
+    if rows:
+        await connection.execute(insert(LabelRow), rows)
+
+
+async def find_tasks(connection: Connection, task_ids: Sequence[str], *, lock: bool = False) -> dict[str, Task]:
+    """Those of the tasks that exist, without their files; ``lock`` keeps other writers off until the commit."""
+    statement = select(*TASK_COLUMNS).select_from(TASKS).where(TaskRow.task_id.in_(task_ids))
+    if lock:
+        statement = statement.order_by(TaskRow.task_id).with_for_update(of=TaskRow)
+    rows = (await connection.execute(statement)).all()
+    return {row.task_id: to_task(row) for row in rows}
+
+
+async def find_task(
+    connection: Connection,
+    task_id: str,
+    *,
+    lock: bool = False,
+    files: bool = True,
+    at_most: int | None = None,
+) -> Task | None:
+    """One task, with all of its files, or with the first ``at_most`` by the time they began."""
+    task = (await find_tasks(connection, [task_id], lock=lock)).get(task_id)
+    if task is None or not files or not task.file_counts:
+        return task
+    statement = select(FileRow.__table__).where(FileRow.task_id == task_id)
+    if at_most is not None:
+        statement = statement.order_by(FileRow.began_at.nulls_last(), FileRow.file_id).limit(at_most)
+    rows = (await connection.execute(statement)).all()
+    return replace(task, files={row.file_id: to_file(row) for row in rows})
+
+
+async def save_task(connection: Connection, before: Task, after: Task) -> None:
+    """Write what changed of a task and its files."""
+    await connection.execute(update(TaskRow).where(TaskRow.task_id == after.task_id).values(task_values(after)))
+    changed = [file for file_id, file in after.files.items() if before.files.get(file_id) != file]
+    if changed:
+        statement = upsert(connection)(FileRow)
+        key = {"task_id", "file_id"}
+        columns = {c.name: statement.excluded[c.name] for c in FileRow.__table__.columns if c.name not in key}
+        statement = statement.on_conflict_do_update(index_elements=["task_id", "file_id"], set_=columns)
+        await connection.execute(statement, [file_values(after, file) for file in changed])
+    if before.labels != after.labels:
+        await connection.execute(delete(LabelRow).where(LabelRow.task_id == after.task_id))
+        await _add_labels(connection, [after])
+
+
+async def save_answer(connection: Connection, task_id: str, body: str, *, asked_at: datetime, claim_no: int) -> None:
+    """Keep the provider's raw answer, unless that of a later claim is kept already."""
+    row = {"task_id": task_id, "asked_at": asked_at, "claim_no": claim_no, "body": body}
+    statement = upsert(connection)(AnswerRow).values(row)
+    statement = statement.on_conflict_do_update(
+        index_elements=["task_id"], set_=row, where=AnswerRow.claim_no < claim_no
+    )
+    await connection.execute(statement)
+
+
+async def find_answer(connection: Connection, task_id: str) -> tuple[datetime, str] | None:
+    """The provider's last raw answer and when it was asked for."""
+    statement = select(AnswerRow.asked_at, AnswerRow.body).where(AnswerRow.task_id == task_id)
+    row = (await connection.execute(statement)).one_or_none()
+    return (row.asked_at, row.body) if row else None
+
+
+async def erase_task(connection: Connection, task: Task) -> None:
+    """Remove a task with everything that hangs on it, and leave its tombstone."""
+    await connection.execute(delete(TaskRow).where(TaskRow.task_id == task.task_id))
+    values = {
+        "task_id": task.task_id,
+        "app_id": task.app_id,
+        "version": task.version,
+        "claim_no": task.claim_no,
+        "until": task.window[0],
+    }
+    statement = upsert(connection)(TombstoneRow).values(values)
+    await connection.execute(statement.on_conflict_do_update(index_elements=["task_id"], set_=values))
+
+
+async def lift_tombstones(connection: Connection, task_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Remove these tasks' tombstones; their versions and claim numbers go on from the ones returned."""
+    statement = (
+        delete(TombstoneRow)
+        .where(TombstoneRow.task_id.in_(task_ids))
+        .returning(TombstoneRow.task_id, TombstoneRow.version, TombstoneRow.claim_no)
+    )
+    return {row.task_id: (row.version, row.claim_no) for row in await connection.execute(statement)}
