@@ -1,0 +1,260 @@
+"""The provider's JSON, leniently typed, and its numbers in our words.
+
+Every field is optional and a field of the wrong type counts as absent, for nothing in the provider's documentation is
+marked as required and new values are announced. Only what makes an answer useless is refused: no envelope, no status,
+a list of files that is no list of objects.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_pascal
+
+from app.core.recording import FileStatus, Observation, SeenFile, Status
+from app.errors import (
+    AnswerUnknown,
+    AppRefused,
+    ProviderError,
+    ProviderThrottled,
+    ProviderUnavailable,
+    TaskRefused,
+    TaskUnknown,
+)
+
+TASK_STATUS = {
+    1: Status.INITIALIZED,
+    2: Status.ONGOING,
+    3: Status.COMPLETED,
+    4: Status.ENDED_ABNORMALLY,
+    5: Status.PAUSED,
+}
+FILE_STATUS = {
+    1: FileStatus.RECORDING,
+    2: FileStatus.UPLOADING,
+    3: FileStatus.UPLOADED,
+    4: FileStatus.UPLOADED_TO_BACKUP,
+    5: FileStatus.LOST,
+}
+
+FILE_ID_LIMIT = 1024
+"""Characters of a FileId; longer ones cannot be a key (the vendor's rule yields a few hundred at most)."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a return code means for us: the error to raise, our stable code for it, and what to do about it."""
+
+    error: type[ProviderError]
+    code: str
+    advice: str
+
+
+# docs/provider.md 5.1 and 5.2 (recording table and gateway table).
+CODES: dict[int, Meaning] = {
+    100000000: Meaning(AppRefused, "wrong_host", "check ZEGO_API_URL"),
+    100000001: Meaning(AppRefused, "app_id_malformed", "check ZEGO_APP_ID"),
+    100000002: Meaning(AppRefused, "timestamp_missing", "the provider changed its protocol"),
+    100000003: Meaning(AppRefused, "timestamp_malformed", "the provider changed its protocol"),
+    100000004: Meaning(AppRefused, "signature_expired", "this machine's or the database's clock is wrong"),
+    100000005: Meaning(AppRefused, "signature_wrong", "check ZEGO_APP_ID and ZEGO_SERVER_SECRET"),
+    100000006: Meaning(AppRefused, "action_missing", "the provider changed its protocol"),
+    100000007: Meaning(AppRefused, "action_unsupported", "check ZEGO_API_URL"),
+    100000008: Meaning(AppRefused, "nonce_missing", "the provider changed its protocol"),
+    100000009: Meaning(AppRefused, "signature_missing", "the provider changed its protocol"),
+    100000010: Meaning(AppRefused, "app_secret_unavailable", "check ZEGO_APP_ID, then ask the provider"),
+    100000011: Meaning(AppRefused, "app_unknown", "check ZEGO_APP_ID, then ask the provider"),
+    100000012: Meaning(ProviderUnavailable, "body_unreadable", "the provider could not read the request"),
+    100000013: Meaning(AppRefused, "signature_version_missing", "the provider changed its protocol"),
+    100000014: Meaning(AppRefused, "signature_version_unsupported", "the provider changed its protocol"),
+    100000015: Meaning(ProviderUnavailable, "gateway_error", "the provider's gateway failed"),
+    100000016: Meaning(AppRefused, "no_production_environment", "check ZEGO_IS_TEST"),
+    100000017: Meaning(AppRefused, "service_not_enabled", "enable Cloud Recording in the provider's console"),
+    300000002: Meaning(AppRefused, "service_not_activated", "activate Cloud Recording with the provider"),
+    300000003: Meaning(ProviderThrottled, "throttled", "another program may share the AppId's limit"),
+    300000004: Meaning(TaskRefused, "invalid_parameter", "see the provider's message"),
+    300000005: Meaning(ProviderUnavailable, "gateway_check_failed", "if it lasts, ask the provider"),
+    300000006: Meaning(TaskRefused, "too_many_tasks", "not expected for a query"),
+    300001000: Meaning(TaskUnknown, "not_found", "mistyped, just started, or older than 3 days"),
+    300001001: Meaning(TaskRefused, "already_ended", "not expected for a query"),
+    300001004: Meaning(TaskRefused, "not_paused", "not expected for a query"),
+    300010000: Meaning(ProviderUnavailable, "system_error", "the provider failed"),
+}
+
+
+def _integer(value: Any) -> int | None:
+    """A whole number that fits into 64 bits, also given as text; anything else is absent."""
+    if isinstance(value, str) and value.strip().lstrip("-").isdecimal() and len(value) < 24:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
+        return None
+    return value
+
+
+def _text(value: Any) -> str | None:
+    """Text that every database can store; empty text means none."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    return (clean(value) or None) if isinstance(value, str) else None
+
+
+def clean(text: str) -> str:
+    """Without NUL and lone surrogates, which PostgreSQL and UTF-8 refuse."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+
+
+def _moment(value: Any) -> datetime | None:
+    """A Unix time in milliseconds; 0 means none, and so does a year that cannot be."""
+    number = _integer(value)
+    if not number or not 0 < number < 32503680000000:  # the year 3000
+        return None
+    return datetime.fromtimestamp(number // 1000, UTC).replace(microsecond=number % 1000 * 1000)
+
+
+def _positive(value: Any) -> int | None:
+    """A number where 0 means none."""
+    number = _integer(value)
+    return number if number and number > 0 else None
+
+
+def _objects(value: Any) -> Any:
+    return [] if value is None else value
+
+
+Integer = Annotated[int | None, BeforeValidator(_integer)]
+Positive = Annotated[int | None, BeforeValidator(_positive)]
+Words = Annotated[str | None, BeforeValidator(_text)]
+Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(alias_generator=to_pascal, frozen=True)
+
+
+class WireFile(_Wire):
+    """One entry of RecordFiles (docs/provider.md 2.2)."""
+
+    status: Integer = None
+    user_id: Words = None
+    user_name: Words = None
+    stream_id: Words = None
+    file_id: Words = None
+    video_id: Words = None
+    file_url: Words = None
+    output_file_format: Words = None
+    file_size: Positive = None
+    duration: Positive = None
+    resolution_width: Positive = None
+    resolution_height: Positive = None
+    media_track_type: Positive = None
+    begin_timestamp: Integer = None
+    custom_begin_timestamp: Positive = None
+
+
+class WireTask(_Wire):
+    """Data of DescribeRecordStatus (docs/provider.md 2.1)."""
+
+    room_id: Words = None
+    record_mode: Positive = None
+    stream_type: Positive = None
+    record_begin_timestamp: Moment = None
+    record_end_timestamp: Moment = None
+    status: int
+    record_files: Annotated[tuple[WireFile, ...], BeforeValidator(_objects)] = Field(())
+
+
+class Envelope(_Wire):
+    """What every answer is wrapped in (docs/provider.md 1.4). Message says nothing about success."""
+
+    code: int
+    message: Words = None
+    request_id: Words = None
+    data: Any = None
+
+
+def read_envelope(body: bytes, http_status: int) -> Envelope:
+    """The envelope of a successful answer; raises the ProviderError that anything else means."""
+    try:
+        envelope = Envelope.model_validate(json.loads(body))
+    except (ValueError, RecursionError):
+        raise _not_an_answer(body, http_status) from None
+    if envelope.code == 0:
+        if http_status >= 300:
+            raise ProviderUnavailable("http_error", f"HTTP {http_status}", request_id=envelope.request_id)
+        return envelope
+    message = (envelope.message or "")[:500]
+    meaning = CODES.get(envelope.code)
+    if meaning is None:
+        text = f"undocumented code {envelope.code}: {message}"
+        raise AnswerUnknown("unknown_code", text, request_id=envelope.request_id)
+    text = f"{message} (code {envelope.code}; {meaning.advice})"
+    raise meaning.error(meaning.code, text, request_id=envelope.request_id)
+
+
+def _not_an_answer(body: bytes, http_status: int) -> ProviderError:
+    if http_status == 429:
+        return ProviderThrottled("throttled", "HTTP 429")
+    if http_status >= 300:
+        return ProviderUnavailable("http_error", f"HTTP {http_status}")
+    start = clean(body[:80].decode("utf-8", "replace"))
+    return ProviderUnavailable("not_json", f"the answer is no JSON envelope; it starts with {start!r}")
+
+
+def read_task(envelope: Envelope, task_id: str, *, claim_no: int, asked_at: datetime) -> Observation:
+    """What an answer says of its task; raises AnswerUnknown if nothing can be read."""
+    try:
+        data = WireTask.model_validate(envelope.data)
+        files = tuple(_file(task_id, file) for file in data.record_files)
+    except (ValidationError, ValueError) as error:
+        detail = _first_fault(error) if isinstance(error, ValidationError) else str(error)
+        raise AnswerUnknown("garbled", detail, request_id=envelope.request_id) from None
+    ended = TASK_STATUS.get(data.status, Status.UNKNOWN).ended
+    return Observation(
+        claim_no=claim_no,
+        asked_at=asked_at,
+        status=TASK_STATUS.get(data.status, Status.UNKNOWN),
+        status_code=data.status,
+        room_id=data.room_id,
+        record_mode_code=data.record_mode,
+        stream_type_code=data.stream_type,
+        began_at=data.record_begin_timestamp,
+        ended_at=data.record_end_timestamp if ended else None,
+        files=files,
+    )
+
+
+def _file(task_id: str, file: WireFile) -> SeenFile:
+    # A file without an id still counts: forgetting it could settle the task too early.
+    file_id = file.file_id or f"{task_id}:{file.stream_id or ''}:{file.begin_timestamp or 0}"
+    if len(file_id) > FILE_ID_LIMIT:
+        raise ValueError(f"a FileId of {len(file_id)} characters")
+    return SeenFile(
+        file_id=file_id,
+        status=FILE_STATUS.get(file.status or 0, FileStatus.UNKNOWN),
+        status_code=file.status,
+        user_id=file.user_id,
+        user_name=file.user_name,
+        stream_id=file.stream_id,
+        video_id=file.video_id,
+        file_url=file.file_url,
+        output_file_format=file.output_file_format,
+        file_size=file.file_size,
+        duration_ms=file.duration,
+        resolution_width=file.resolution_width,
+        resolution_height=file.resolution_height,
+        media_track_type_code=file.media_track_type,
+        began_at=_moment(file.begin_timestamp),
+        custom_begin_timestamp=file.custom_begin_timestamp,
+    )
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault: Mapping[str, Any] = error.errors(include_input=False, include_url=False)[0]
+    return f"Data.{'.'.join(map(str, fault['loc']))}: {fault['msg']}"[:500]

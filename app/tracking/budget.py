@@ -1,0 +1,217 @@
+"""The call budget of one app: the only way to its provider.
+
+A permit may be used again one second after the answer to its last call was received. With ten permits, the n-th and
+the (n+10)-th call then arrive at least a second apart, whatever the jitter: the first arrived before its answer, the
+second arrives after its sending. The permits are rows, so the rule holds for all processes on the database; each
+process also keeps it on its own monotonic clock, should the database's clock step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import structlog
+
+from app.clock import Clock
+from app.core.budget import CALL, COOL_DOWN, DOUBT, LEASE, Result, after
+from app.errors import AppRefused, NeverSent, ProviderError, ProviderThrottled, ProviderUnavailable
+from app.provider.client import DESCRIBE_RECORD_STATUS, Call, Provider
+from app.store import budget as store
+from app.store.engine import Connection, Database
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A permit in our hands: make the call within its time, then settle it."""
+
+    permit: store.Permit
+    place: int
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """No permit now. Try again in ``seconds``; if ``probe``, only the answer to a probe can free one sooner."""
+
+    seconds: float
+    probe: bool = False
+
+
+class OwnClockRule:
+    """The one-second rule once more, for this process alone, on its own monotonic clock: ``share`` places for calls."""
+
+    def __init__(self, share: int) -> None:
+        self._free_at = [0.0] * share
+        self._given_up_at: dict[int, float] = {}
+
+    def wait(self, now: float) -> Wait | None:
+        """None if a place is free."""
+        if min(self._free_at) <= now:
+            return None
+        known = [at - now for place, at in enumerate(self._free_at) if place not in self._given_up_at]
+        return Wait(min([*known, COOL_DOWN]), probe=not known)
+
+    def take(self) -> int:
+        place = min(range(len(self._free_at)), key=self._free_at.__getitem__)
+        self._given_up_at.pop(place, None)
+        self._free_at[place] = math.inf
+        return place
+
+    def release(self, place: int, free_at: float) -> None:
+        self._free_at[place] = free_at
+
+    def give_up(self, place: int, now: float) -> None:
+        self._given_up_at[place] = now
+        self._free_at[place] = now + DOUBT
+
+    def believe(self, call: Call) -> None:
+        """A call was answered: what was given up before it was sent has arrived by now."""
+        for place, given_up_at in list(self._given_up_at.items()):
+            if call.sent_at is not None and call.answered_at is not None and given_up_at < call.sent_at:
+                del self._given_up_at[place]
+                self._free_at[place] = call.answered_at + COOL_DOWN
+
+
+class Budget:
+    """The permits of one app for DescribeRecordStatus, and the state of its calls."""
+
+    def __init__(
+        self, app_id: int, provider: Provider, *, database: Database, clock: Clock, limit: int, share: int
+    ) -> None:
+        self.app_id, self.provider = app_id, provider
+        self._database, self._clock, self._limit = database, clock, limit
+        self._own = OwnClockRule(min(limit, share))
+
+    async def open(self) -> None:
+        """Create the rows that are missing."""
+        async with self._database.write() as connection:
+            await store.ensure(connection, self.app_id, DESCRIBE_RECORD_STATUS, self._limit)
+
+    async def take(self, connection: Connection, started: float) -> Turn | Wait:
+        """Take a permit in the caller's transaction, begun at ``started`` on the monotonic clock."""
+        waiting = self._own.wait(started)
+        if waiting is not None:
+            return waiting
+        state, now = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+        if state.paused:
+            # Not for long: another process may hear first that the provider is back.
+            return Wait(min(max(state.probe_at - now, 0.05), 1.0), probe=True)
+        allowed = state.allowed(self._limit, now=now)
+        permit = await store.take(connection, self.app_id, DESCRIBE_RECORD_STATUS, allowed)
+        if permit is None:
+            return await self._wait(connection, allowed)
+        return Turn(permit, self._own.take(), Call(deadline=started + CALL))
+
+    async def _wait(self, connection: Connection, allowed: int) -> Wait:
+        stand = await store.permits(connection, self.app_id, DESCRIBE_RECORD_STATUS, allowed)
+        if stand.astray:
+            await store.heal(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+        return Wait(stand.wait, probe=stand.in_doubt == allowed)
+
+    async def put_back(self, connection: Connection, turn: Turn) -> None:
+        """Return a permit for which there was nothing to ask; ``forget`` it once that is committed."""
+        await store.give_back_unused(connection, turn.permit)
+
+    def forget(self, turn: Turn) -> None:
+        """The turn is not taken after all."""
+        self._own.release(turn.place, self._clock.monotonic())
+
+    def settle_own(self, turn: Turn, error: ProviderError | None) -> None:
+        """Settle the call by this process's own rule, whatever happens to the database."""
+        now = self._clock.monotonic()
+        if error is not None and error.reached == "no":
+            self._own.release(turn.place, now)
+        elif error is not None and error.reached == "perhaps":
+            self._own.give_up(turn.place, now)
+        else:
+            self._own.release(turn.place, (turn.call.answered_at or now) + COOL_DOWN)
+            self._own.believe(turn.call)
+
+    async def settle(self, connection: Connection, turn: Turn, error: ProviderError | None) -> None:
+        """Settle the call in the caller's transaction: its permit, and what it says of the app."""
+        if error is None or error.reached == "yes":
+            await store.give_back(connection, turn.permit, **self._since(turn.call))
+        elif error.reached == "no":
+            await store.give_back_unused(connection, turn.permit)
+        else:
+            await store.give_up(connection, turn.permit)
+        await self._note(connection, error)
+
+    async def _note(self, connection: Connection, error: ProviderError | None) -> None:
+        result = result_of(error)
+        if result is None:
+            return
+        if result is Result.GOOD or error is None:
+            await store.forget_misses(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+            return
+        before, now = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS, lock=True)
+        state = after(before, result, reason=error.code, limit=self._limit, now=now)
+        await store.save_state(connection, self.app_id, DESCRIBE_RECORD_STATUS, state)
+        if state.paused and state.paused != before.paused:
+            log.warning("app paused", app_id=self.app_id, reason=state.paused, error=str(error))
+        if result is Result.THROTTLED and state.cut_to != before.cut_to:
+            log.warning("app throttled", app_id=self.app_id, permits=state.cut_to, error=str(error))
+
+    async def trouble(self) -> str | None:
+        """Why no task of this app is asked about at present; None if all is well."""
+        async with self._database.read() as connection:
+            state, _ = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+        return state.paused and f"paused: {state.paused}"
+
+    async def probe(self) -> None:
+        """Ask the provider something that is no DescribeRecordStatus call, if no process did so just now.
+
+        Its answer ends the doubts about earlier calls, and the app's pause if that was what it waited for.
+        """
+        started = self._clock.monotonic()
+        async with self._database.write() as connection:
+            state, _ = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+            wait = state.probe_interval()
+            if not await store.take_probe(connection, self.app_id, DESCRIBE_RECORD_STATUS, wait=wait, longest=LEASE):
+                return
+        call, error = Call(deadline=started + CALL), None
+        try:
+            await self.provider.probe(call, now=self._clock.now())
+        except ProviderError as trouble:
+            error = trouble
+        async with self._database.write() as connection:
+            await self._settle_probe(connection, call, error)
+
+    async def _settle_probe(self, connection: Connection, call: Call, error: ProviderError | None) -> None:
+        before, now = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS, lock=True)
+        state = before
+        if error is None or error.reached == "yes":
+            self._own.believe(call)
+            await store.release_doubts(connection, self.app_id, DESCRIBE_RECORD_STATUS, **self._since(call))
+        if result_of(error) in (Result.GOOD, Result.THROTTLED):
+            state = replace(before, paused=None, misses=0)
+            if before.paused:
+                log.info("app resumed", app_id=self.app_id, after=before.paused)
+        elif isinstance(error, AppRefused):
+            state = replace(before, paused=error.code)
+        await store.save_state(
+            connection,
+            self.app_id,
+            DESCRIBE_RECORD_STATUS,
+            replace(state, probe_at=now + state.probe_interval()),
+        )
+
+    def _since(self, call: Call) -> dict[str, float]:
+        now = self._clock.monotonic()
+        answered_at = call.answered_at if call.answered_at is not None else now
+        sent_at = call.sent_at if call.sent_at is not None else answered_at
+        return {"since_answer": now - answered_at, "since_send": now - sent_at}
+
+
+def result_of(error: ProviderError | None) -> Result | None:
+    """What a call says about the app; None: nothing, it never left."""
+    if isinstance(error, NeverSent):
+        return None
+    if isinstance(error, ProviderThrottled):
+        return Result.THROTTLED
+    if isinstance(error, AppRefused):
+        return Result.REFUSED
+    return Result.UNAVAILABLE if isinstance(error, ProviderUnavailable) else Result.GOOD

@@ -1,0 +1,194 @@
+"""Drains the queue of due polls: takes a permit and the most urgent task, asks, and writes down what it heard.
+
+No transaction is open while a call is under way. Each app has its own budget and its own turn; a call that fails,
+whatever the reason, neither stops the others nor loses its task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from app.clock import Clock
+from app.core.schedule import claim_order
+from app.errors import AnswerUnknown, DatabaseUnavailable, ProviderError, Reached
+from app.provider.client import Described
+from app.store import polls
+from app.store.engine import Database
+from app.store.polls import Claim
+from app.tracking.budget import Budget, Turn, Wait
+from app.tracking.tasks import Tasks
+
+log = structlog.get_logger(__name__)
+
+
+class Poller:
+    """The polls of all apps. ``stop()`` lets what is under way finish and starts nothing more."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        tasks: Tasks,
+        budgets: Sequence[Budget],
+        *,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._apps = [_AppPoller(database, clock, tasks, budget, alive) for budget in budgets]
+
+    async def run_once(self) -> int:
+        """Poll until nothing is due; the number of calls made."""
+        return sum(await asyncio.gather(*(app.drain() for app in self._apps)))
+
+    def wake(self) -> None:
+        """Something may be due: look again, though nothing was due a moment ago."""
+        for app in self._apps:
+            app.wake()
+
+    def stop(self) -> None:
+        for app in self._apps:
+            app.stop()
+
+
+class _AppPoller:
+    """The polls of one app."""
+
+    def __init__(
+        self, database: Database, clock: Clock, tasks: Tasks, budget: Budget, alive: Callable[[], None]
+    ) -> None:
+        self._database, self._clock, self._tasks, self._budget = database, clock, tasks, budget
+        self._alive = alive
+        self._woken = False
+        self._stopped = asyncio.Event()
+        self._claims = 0
+
+    def wake(self) -> None:
+        self._woken = True
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    async def drain(self) -> int:
+        async with self._database.read() as connection:
+            due = await polls.any_due(connection, self._budget.app_id, now=self._clock.now())
+        if not due or self._stopped.is_set():
+            return 0
+        # No TaskGroup: it would cancel the calls under way when a claim fails.
+        calls: set[asyncio.Task[None]] = set()
+        try:
+            return await self._claim_until_none_is_due(calls)
+        finally:
+            await asyncio.gather(*calls)
+
+    async def _claim_until_none_is_due(self, calls: set[asyncio.Task[None]]) -> int:
+        made = 0
+        while not self._stopped.is_set():
+            self._woken = False
+            self._alive()
+            step = await self._next()
+            if isinstance(step, Wait):
+                await self._wait(step)
+            elif step is not None:
+                made += 1
+                call = asyncio.create_task(self._poll(*step))
+                calls.add(call)
+                call.add_done_callback(calls.discard)
+            elif not self._woken:
+                break
+        return made
+
+    async def _next(self) -> tuple[Turn, Claim] | Wait | None:
+        """A permit and the most urgent task in one transaction; None if nothing is due."""
+        # Before the transaction: the lease must not seem longer to us than it is to the database.
+        started = self._clock.monotonic()
+        turn: Turn | Wait | None = None
+        try:
+            async with self._database.write() as connection:
+                turn = await self._budget.take(connection, started)
+                if isinstance(turn, Wait):
+                    return turn
+                order = claim_order(self._claims)
+                now = self._clock.now()
+                claim = await polls.claim(connection, self._budget.app_id, order=order, now=now)
+                if claim is None:
+                    await self._budget.put_back(connection, turn)
+        except BaseException:
+            if isinstance(turn, Turn):
+                self._budget.forget(turn)
+            raise
+        if claim is None:
+            self._budget.forget(turn)
+            return None
+        self._claims += 1
+        return turn, claim
+
+    async def _wait(self, step: Wait) -> None:
+        if step.probe:
+            await self._budget.probe()
+        sleep = asyncio.ensure_future(self._clock.sleep(step.seconds))
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        await asyncio.wait((sleep, stopped), return_when=asyncio.FIRST_COMPLETED)
+        sleep.cancel()
+        stopped.cancel()
+
+    async def _poll(self, turn: Turn, claim: Claim) -> None:
+        told = await self._ask(turn, claim)
+        self._budget.settle_own(turn, told if isinstance(told, ProviderError) else None)
+        try:
+            await self._record(turn, claim, told)
+        except DatabaseUnavailable as error:
+            # Nothing is lost: the claim and the permit come back by their leases, and the task is asked about again.
+            log.warning("poll not recorded", task_id=claim.task_id, error=str(error))
+        except Exception:
+            log.exception("poll crashed", task_id=claim.task_id)
+            await self._record_crash(turn, claim)
+
+    async def _ask(self, turn: Turn, claim: Claim) -> Described | ProviderError:
+        told = await self._describe(turn, claim)
+        failed = isinstance(told, ProviderError)
+        call = turn.call
+        log.log(
+            logging.INFO if failed else logging.DEBUG,
+            "poll failed" if failed else "polled",
+            task_id=claim.task_id,
+            request_id=told.request_id,
+            error=str(told) if failed else None,
+            permit=turn.permit.slot,
+            sent_at=call.sent_at,
+            answered_at=call.answered_at,
+        )
+        return told
+
+    async def _describe(self, turn: Turn, claim: Claim) -> Described | ProviderError:
+        asked_at = self._clock.now()
+        try:
+            return await self._budget.provider.describe(
+                claim.task_id, turn.call, claim_no=claim.claim_no, asked_at=asked_at
+            )
+        except ProviderError as error:
+            return error
+        except Exception:
+            log.exception("poll crashed", task_id=claim.task_id)
+            reached: Reached = "no" if turn.call.sent_at is None else "perhaps"
+            return AnswerUnknown("crashed", "our own fault; see the log", reached=reached)
+
+    async def _record(self, turn: Turn, claim: Claim, told: Described | ProviderError) -> None:
+        """Apply the answer and settle the permit in one transaction."""
+        async with self._database.write() as connection:
+            if isinstance(told, ProviderError):
+                await self._tasks.poll_failed(connection, claim, told)
+                await self._budget.settle(connection, turn, told)
+            else:
+                await self._tasks.observe(connection, claim, told)
+                await self._budget.settle(connection, turn, None)
+
+    async def _record_crash(self, turn: Turn, claim: Claim) -> None:
+        """An answer we cannot store must not be asked for again at full speed, nor keep its permit."""
+        error = AnswerUnknown("crashed", "the answer could not be stored; see the log")
+        try:
+            await self._record(turn, claim, error)
+        except Exception:
+            log.exception("crash not recorded", task_id=claim.task_id)
