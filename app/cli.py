@@ -1,0 +1,227 @@
+"""The command line: recording-status serve | run | migrate | simulate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+import uvicorn
+import uvloop
+
+from app.clock import SystemClock
+from app.errors import Misconfigured, RecorderError
+from app.main import create_app
+from app.provider import simulator
+from app.settings import Settings, load_settings
+from app.store import schema
+from app.store.engine import Database
+from app.telemetry import configure_logging
+from app.tracking.tasks import NewTask
+from app.wiring import Service, open_service, running
+
+cli = typer.Typer(
+    help="Is the recording over, and where are its files? Certainty about ZEGOCLOUD Cloud Recording tasks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+HostOption = Annotated[str | None, typer.Option(help="Address to listen on (HOST).")]
+PortOption = Annotated[int | None, typer.Option(help="Port to listen on (PORT); 0 takes a free one.")]
+
+DEMO_DATABASE = Path("data/demo.db")
+DEMO_SECRET = "simulated-secret-of-app-1"
+
+
+@cli.command()
+def serve(host: HostOption = None, port: PortOption = None) -> None:
+    """Serve the API and follow the registered tasks.
+
+    Configured by the environment and `.env`; see the README. A bad setting stops the start with exit code 2.
+    """
+    settings = _settings(host=host, port=port)
+    if not settings.apps:
+        _stop(["no app is configured: set ZEGO_APP_ID and ZEGO_SERVER_SECRET, or ZEGO_APPS"])
+    _run(_serve(settings))
+
+
+@cli.command()
+def run(host: HostOption = None, port: PortOption = None) -> None:
+    """Serve; without any provider credentials, with a simulated provider and a demonstration database."""
+    settings = _settings(host=host, port=port)
+    _run(_serve(settings) if settings.apps else _demonstrate(host, port))
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database's schema to this version. Safe to repeat, and to run several times at once."""
+
+    async def work(settings: Settings) -> None:
+        database = Database(settings.database_url, SystemClock())
+        try:
+            await schema.migrate(database)
+        finally:
+            await database.close()
+        typer.echo("The schema is up to date.")
+
+    _run(work(_settings()))
+
+
+@cli.command()
+def simulate(
+    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 9010,
+    app_id: Annotated[int, typer.Option(help="The AppId it knows.")] = 1,
+    server_secret: Annotated[str, typer.Option(help="Its ServerSecret.")] = DEMO_SECRET,
+    speed: Annotated[float, typer.Option(help="How much faster than life recordings live.")] = 1.0,
+    start: Annotated[list[str] | None, typer.Option(help="LIFE or LIFE=COUNT: recordings to start with.")] = None,
+    fault: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, as in PATCH /simulator/faults.")] = None,
+) -> None:
+    """A provider on loopback to develop against: DescribeRecordStatus and DescribeTasks, with its checks and limits.
+
+    GET /simulator lists its control routes and the lives its recordings can lead. For example:
+
+        recording-status simulate --start normal=5 --start backup --fault rtt=0.05 --fault http_500=0.02
+    """
+    try:
+        provider = simulator.Simulator({app_id: server_secret}, speed=speed)
+        given = dict(_pair(one) for one in fault or [])
+        provider.faults = provider.faults.merged({name: float(value) for name, value in given.items()})
+        for one in start or []:
+            life, count = _pair(one, default="1")
+            for _ in range(int(count)):
+                typer.echo(f"{provider.start(life)} {life}")
+        simulator.run(provider, host=host, port=port, report=typer.echo)
+    except (ValueError, OSError) as error:
+        _stop([f"simulate: {error}"])
+
+
+def main() -> None:
+    """The console script."""
+    cli()
+
+
+# -- serving
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but a signal ends the poller's work at once too, and ends the process with exit code 0."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        self.should_exit = True
+        self._service.poller.stop()
+
+
+async def _serve(settings: Settings, *, simulated: bool = False, tasks: list[str] | None = None) -> None:
+    configure_logging(settings.log_level, settings.log_format)
+    # A port that is taken must be said before anything else is done.
+    listener = _listen(settings.host, settings.port)
+    with listener:
+        async with open_service(settings, simulated=simulated) as service:
+            config = uvicorn.Config(
+                create_app(service),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=max(1, int(settings.shutdown_timeout) - 2),
+            )
+            for task_id in tasks or []:
+                await service.tasks.register(NewTask(task_id=task_id, labels={"demo": "yes"}))
+            async with running(service):
+                typer.echo(_greeting(settings, listener, simulated=simulated), err=True)
+                await _Server(config, service).serve(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise Misconfigured([f"HOST, PORT: cannot listen on {host}:{port}: {error.strerror or error}"]) from error
+
+
+def _greeting(settings: Settings, listener: socket.socket, *, simulated: bool) -> str:
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    apps = ", ".join(map(str, settings.apps))
+    lines = [f"recording-status is ready on {url}, documentation on {url}/docs (app {apps})"]
+    if not settings.api_keys:
+        lines.append("No API_KEYS are set: every program on this machine may use it, nobody else can.")
+    if simulated:
+        lines += [
+            "SIMULATED: no ZEGO_APP_ID is set, so the provider is the bundled simulator, and the database is",
+            f"{DEMO_DATABASE}, started afresh. Nothing here is real. A few recordings are being followed:",
+            f"  curl {url}/v1/tasks",
+        ]
+    return "\n".join(lines)
+
+
+async def _demonstrate(host: str | None, port: int | None) -> None:
+    """Serve with the simulator as provider and a few recordings whose lives take a minute or two."""
+    provider = simulator.Simulator({1: DEMO_SECRET})
+    provider.faults = provider.faults.merged({"rtt": 0.05, "jitter": 0.02})
+    tasks = [
+        provider.start(life, duration=20 + 15 * number, upload=8)
+        for number, life in enumerate(["normal", "paused", "backup_then_late_upload", "lost_file", "growing"])
+    ]
+    for leftover in DEMO_DATABASE.parent.glob(f"{DEMO_DATABASE.name}*"):
+        leftover.unlink()
+    async with simulator.serve(provider) as server:
+        settings = load_settings(
+            host=host,
+            port=port,
+            database_url=f"sqlite+aiosqlite:///./{DEMO_DATABASE}",
+            zego_app_id=1,
+            zego_server_secret=DEMO_SECRET,
+            zego_api_url=server.url,
+        )
+        await _serve(settings, simulated=True, tasks=tasks)
+
+
+# -- small parts
+
+
+def _settings(**overrides: Any) -> Settings:
+    try:
+        return load_settings(**overrides)
+    except Misconfigured as error:
+        _stop(error.faults)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work)
+    except Misconfigured as error:
+        _stop(error.faults)
+    except RecorderError as error:
+        _stop([str(error)])
+
+
+def _stop(faults: list[str]) -> NoReturn:
+    for fault in faults:
+        typer.echo(f"recording-status: {fault}", err=True)
+    raise typer.Exit(2)
+
+
+def _pair(text: str, default: str | None = None) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals and default is None:
+        raise ValueError(f"{text!r} is not NAME=VALUE")
+    return name, value or default or ""

@@ -1,0 +1,38 @@
+"""The web application: the routes on the wired service."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from app.api import edge, ops, tasks
+from app.wiring import Service
+
+BODY_LIMIT = 1024 * 1024
+"""Bytes of a request's body, where no route says otherwise."""
+
+DESCRIPTION = """
+Is the recording over, and where are its files? Register a ZEGOCLOUD Cloud Recording `TaskId` once; from then on its
+state is queryable here, kept up to date within the provider's limits.
+
+* **Register** with `POST /v1/tasks` (or `/v1/tasks/batch`); repeating is harmless.
+* **Ask** with `GET /v1/tasks/{task_id}`: while `tracking` is `active` the task is being followed; `settled` means it
+  is over and every file has reached its end. Judge by `outcome`, not by `status`.
+* **Errors** are RFC 9457 problem details with a stable `code`; a 422 names each fault by JSON pointer.
+"""
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application on a service that somebody else opened and will close."""
+    app = FastAPI(
+        title="recording-status",
+        version="1",
+        description=DESCRIPTION,
+        max_body_size=BODY_LIMIT,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    app.include_router(tasks.router)
+    app.include_router(ops.router)
+    edge.add_error_answers(app)
+    app.add_middleware(edge.Edge, clock=service.clock, keyless=not service.settings.api_keys)
+    return app

@@ -1,0 +1,103 @@
+"""APScheduler calls each job's ``run_once``; it holds no state of ours, the schedule lives in rows.
+
+It is never asked to wait for its jobs: its shutdown cancels coroutines that are running. ``stop`` lets them finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from app.clock import Clock
+from app.errors import DatabaseUnavailable
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something to do again and again, one run at a time. Without a sign of life for ``stuck_after`` it is stuck."""
+
+    name: str
+    run_once: Callable[[], Awaitable[object]]
+    every: timedelta
+    stuck_after: timedelta = timedelta(minutes=2)
+
+
+class Ticker:
+    """Runs the jobs until it is stopped, and knows when each last showed a sign of life."""
+
+    def __init__(self, jobs: list[Job], clock: Clock) -> None:
+        self._jobs = {job.name: job for job in jobs}
+        self._clock = clock
+        self._running: set[str] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._alive_at: dict[str, float] = {}
+        self._stopping = False
+        # A tick that comes while its job still runs has nothing to do: the running job looks for new work itself.
+        self._scheduler = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+
+    def start(self) -> None:
+        for job in self._jobs.values():
+            self._alive_at[job.name] = self._clock.monotonic()
+            self._scheduler.add_job(
+                self._run,
+                "interval",
+                args=[job],
+                id=job.name,
+                seconds=job.every.total_seconds(),
+                next_run_time=datetime.now(UTC),  # noqa: TID251 - the scheduler goes by its own wall clock
+            )
+        self._scheduler.start()
+
+    def wake(self, name: str) -> None:
+        """Run a job now rather than at its next tick."""
+        if not self._stopping and self._scheduler.running and name not in self._running:
+            self._scheduler.modify_job(name, next_run_time=datetime.now(UTC))  # noqa: TID251 - as above
+
+    def beat(self, name: str) -> None:
+        """A long run is getting on with its work."""
+        self._alive_at[name] = self._clock.monotonic()
+
+    def stuck(self) -> list[str]:
+        """The jobs that have shown no sign of life for too long."""
+        now = self._clock.monotonic()
+        return [
+            name
+            for name, alive_at in self._alive_at.items()
+            if now - alive_at > (self._jobs[name].every + self._jobs[name].stuck_after).total_seconds()
+        ]
+
+    async def stop(self) -> None:
+        """Start no more runs and wait for those under way."""
+        self._stopping = True
+        if self._scheduler.running:
+            self._scheduler.pause()
+            await self._idle.wait()
+            self._scheduler.shutdown(wait=False)
+            await asyncio.sleep(0)
+
+    async def _run(self, job: Job) -> None:
+        if self._stopping:
+            return
+        self._running.add(job.name)
+        self._idle.clear()
+        try:
+            await job.run_once()
+        except DatabaseUnavailable as error:
+            log.warning("job put off: the database is not available", job=job.name, error=str(error))
+        except Exception:
+            log.exception("job failed", job=job.name)
+        finally:
+            self._alive_at[job.name] = self._clock.monotonic()
+            self._running.discard(job.name)
+            if not self._running:
+                self._idle.set()
