@@ -6,6 +6,7 @@ import asyncio
 import random
 import secrets
 import time
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -33,6 +34,9 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Return after ``seconds``."""
 
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        """A block that raises TimeoutError when it takes longer than ``seconds``."""
+
     def synchronise(self, wall: datetime) -> None:
         """Let ``now()`` go on from ``wall``, the time at the database."""
 
@@ -58,6 +62,9 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        return asyncio.timeout(seconds)
 
     def synchronise(self, wall: datetime) -> None:
         self._offset = wall.timestamp() - time.monotonic()

@@ -88,6 +88,8 @@ class Ticker:
     async def _run(self, job: Job) -> None:
         if self._stopping:
             return
+        # Whoever woke the job lent it the context of a request; what follows is not that request's doing.
+        structlog.contextvars.clear_contextvars()
         self._running.add(job.name)
         self._idle.clear()
         try:

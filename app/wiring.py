@@ -21,7 +21,7 @@ from app.ticker import Job, Ticker
 from app.tracking.budget import Budget
 from app.tracking.health import HealthCheck
 from app.tracking.housekeeping import Housekeeping
-from app.tracking.poller import Poller
+from app.tracking.poller import TICK, Poller
 from app.tracking.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -64,7 +64,11 @@ async def open_service(
         service = _build(settings, clock, policy, database, transport, simulated=simulated)
         for budget in service.budgets.values():
             await budget.open()
-        yield service
+        try:
+            yield service
+        finally:
+            for budget in service.budgets.values():
+                await budget.provider.close()
     finally:
         await database.close()
 
@@ -118,7 +122,7 @@ def _build(
     housekeeping = Housekeeping(database, clock, tasks, app_ids=budgets)
     ticker = Ticker(
         [
-            Job("poll", poller.run_once, every=timedelta(seconds=1)),
+            Job("poll", poller.run_once, every=timedelta(seconds=TICK)),
             Job("clock", database.synchronise, every=timedelta(minutes=1)),
             Job("housekeeping", housekeeping.run_once, every=timedelta(minutes=1)),
         ],
@@ -137,5 +141,3 @@ async def running(service: Service) -> AsyncIterator[None]:
     finally:
         service.poller.stop()
         await service.ticker.stop()
-        for budget in service.budgets.values():
-            await budget.provider.close()

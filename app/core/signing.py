@@ -8,7 +8,8 @@ import hashlib
 def request_signature(app_id: int, nonce: str, server_secret: str, timestamp: int) -> str:
     """The provider's signature of our request: lower-case hex of MD5 over the plain concatenation.
 
-    ``timestamp`` in Unix seconds. Body, action and host are not covered. (Vendor: "Signing the request"; docs/provider.md 1.3)
+    ``timestamp`` in Unix seconds. Body, action and host are not covered.
+    (docs/provider.md 1.3)
     """
     text = f"{app_id}{nonce}{server_secret}{timestamp}"
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

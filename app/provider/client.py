@@ -6,7 +6,6 @@ call may be cut off at its deadline without harm to any other.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,7 +45,7 @@ class Described:
 
 
 class RequestSignature(httpx.Auth):
-    """Puts the common parameters into the query, with a fresh nonce and timestamp for every attempt (docs/provider.md 1.2)."""
+    """Puts the common parameters into the query (docs/provider.md 1.2); every attempt has its own nonce and time."""
 
     def __init__(self, app_id: int, server_secret: str, clock: Clock, *, is_test: bool | None) -> None:
         self._app_id, self._secret, self._clock, self._is_test = app_id, server_secret, clock, is_test
@@ -114,7 +113,7 @@ class Provider:
     async def _call(self, action: str, body: dict[str, Any], call: Call) -> tuple[int, bytes]:
         client = self._idle.pop() if self._idle else self._new_client()
         try:
-            async with asyncio.timeout(max(0.0, call.deadline - self._clock.monotonic())):
+            async with self._clock.timeout(max(0.0, call.deadline - self._clock.monotonic())):
                 answer = await self._exchange(client, action, body, call)
         except BaseException as error:
             await client.aclose()

@@ -109,8 +109,8 @@ async def give_up(connection: Connection, permit: Permit) -> None:
 
 async def permits(connection: Connection, app_id: int, action: str, allowed: int) -> Permits:
     """How the first ``allowed`` permits stand."""
-    clock = select(budget_clock().label("now")).cte("clock")
-    statement = select(PermitRow.doubt_at, PermitRow.free_at, clock.c.now).where(
+    now = budget_clock().label("now")
+    statement = select(PermitRow.doubt_at, PermitRow.free_at, now).where(
         *_of(PermitRow, app_id, action), PermitRow.slot < allowed
     )
     rows = (await connection.execute(statement)).all()

@@ -50,7 +50,7 @@ async def claim(connection: Connection, app_id: int, *, order: Sequence[Urgency]
     until = now + CLAIM_LEASE
     statement = (
         update(PollRow)
-        .where(PollRow.task_id == func.coalesce(*first))
+        .where(PollRow.task_id == func.coalesce(*first, None))
         .values(next_poll_at=until, claim_no=PollRow.claim_no + 1)
         .returning(PollRow.task_id, PollRow.claim_no)
     )

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection as SyncConnection
-from sqlalchemy import text
+from sqlalchemy import column, inspect, select, table, text
 
-from app.store.engine import Database, unavailable_if_down
+from app.store.engine import Connection, Database, unavailable_if_down
+
+HEAD = "0001"
+"""The revision this code was written for: the newest in ``migrations/versions``."""
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 # Any number that nothing else locks: concurrent `migrate` commands wait for each other.
 _MIGRATION_LOCK = 7_305_114_829
 
+_VERSION = table("alembic_version", column("version_num"))
 
-def alembic_config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    return config
+
+async def is_current(database: Database) -> bool:
+    """Whether the database's schema is the one this code was written for."""
+    async with database.read() as connection:
+        return await _revision(connection) == HEAD
+
+
+async def _revision(connection: Connection) -> str | None:
+    if not await connection.run_sync(lambda sync: inspect(sync).has_table(_VERSION.name)):
+        return None
+    revision: str | None = (await connection.execute(select(_VERSION.c.version_num))).scalar()
+    return revision
 
 
 async def migrate(database: Database, revision: str = "head") -> None:
@@ -36,25 +44,20 @@ async def migrate(database: Database, revision: str = "head") -> None:
             async with connection.begin():
                 if not database.is_sqlite:
                     await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-                await connection.run_sync(_run, revision)
+                if revision != "head" or await _revision(connection) != HEAD:
+                    await connection.run_sync(_run, revision)
             await connection.invalidate()
 
 
 def _run(connection: SyncConnection, revision: str) -> None:
-    config = alembic_config()
+    # Here, since only a start that migrates needs it, and it takes a quarter of a second to import.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     if revision == "base" or revision.startswith("-"):
         command.downgrade(config, revision)
     else:
         command.upgrade(config, revision)
-
-
-async def is_current(database: Database) -> bool:
-    """Whether the database's schema is the one this code was written for."""
-    async with database.read() as connection:
-        return await connection.run_sync(_is_head)
-
-
-def _is_head(connection: SyncConnection) -> bool:
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    return MigrationContext.configure(connection).get_current_revision() == head

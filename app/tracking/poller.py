@@ -24,6 +24,9 @@ from app.tracking.tasks import Tasks
 
 log = structlog.get_logger(__name__)
 
+TICK = 1.0
+"""Seconds between two looks at the queue while nothing is due and nobody says otherwise."""
+
 
 class Poller:
     """The polls of all apps. ``stop()`` lets what is under way finish and starts nothing more."""
@@ -61,21 +64,18 @@ class _AppPoller:
     ) -> None:
         self._database, self._clock, self._tasks, self._budget = database, clock, tasks, budget
         self._alive = alive
-        self._woken = False
+        self._woken = asyncio.Event()
         self._stopped = asyncio.Event()
         self._claims = 0
 
     def wake(self) -> None:
-        self._woken = True
+        self._woken.set()
 
     def stop(self) -> None:
         self._stopped.set()
+        self._woken.set()
 
     async def drain(self) -> int:
-        async with self._database.read() as connection:
-            due = await polls.any_due(connection, self._budget.app_id, now=self._clock.now())
-        if not due or self._stopped.is_set():
-            return 0
         # No TaskGroup: it would cancel the calls under way when a claim fails.
         calls: set[asyncio.Task[None]] = set()
         try:
@@ -84,11 +84,12 @@ class _AppPoller:
             await asyncio.gather(*calls)
 
     async def _claim_until_none_is_due(self, calls: set[asyncio.Task[None]]) -> int:
-        made = 0
+        made, step = 0, None
         while not self._stopped.is_set():
-            self._woken = False
+            self._woken.clear()
             self._alive()
-            step = await self._next()
+            # Looking costs less than claiming in vain; but while there is more than we can ask, claim at once.
+            step = await self._next() if step is not None or await self._is_any_due() else None
             if isinstance(step, Wait):
                 await self._wait(step)
             elif step is not None:
@@ -96,9 +97,17 @@ class _AppPoller:
                 call = asyncio.create_task(self._poll(*step))
                 calls.add(call)
                 call.add_done_callback(calls.discard)
-            elif not self._woken:
+                call.add_done_callback(lambda _: self._woken.set())
+            elif calls:
+                # A slow call must not keep the others from what comes due meanwhile.
+                await self._sleep(TICK, self._woken)
+            elif not self._woken.is_set():
                 break
         return made
+
+    async def _is_any_due(self) -> bool:
+        async with self._database.read() as connection:
+            return await polls.any_due(connection, self._budget.app_id, now=self._clock.now())
 
     async def _next(self) -> tuple[Turn, Claim] | Wait | None:
         """A permit and the most urgent task in one transaction; None if nothing is due."""
@@ -128,11 +137,14 @@ class _AppPoller:
     async def _wait(self, step: Wait) -> None:
         if step.probe:
             await self._budget.probe()
-        sleep = asyncio.ensure_future(self._clock.sleep(step.seconds))
-        stopped = asyncio.ensure_future(self._stopped.wait())
-        await asyncio.wait((sleep, stopped), return_when=asyncio.FIRST_COMPLETED)
-        sleep.cancel()
-        stopped.cancel()
+        await self._sleep(step.seconds, self._stopped)
+
+    async def _sleep(self, seconds: float, unless: asyncio.Event) -> None:
+        """Sleep until the event happens, or for so many seconds."""
+        ends = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(unless.wait())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
 
     async def _poll(self, turn: Turn, claim: Claim) -> None:
         told = await self._ask(turn, claim)
@@ -154,7 +166,7 @@ class _AppPoller:
             logging.INFO if failed else logging.DEBUG,
             "poll failed" if failed else "polled",
             task_id=claim.task_id,
-            request_id=told.request_id,
+            provider_request_id=told.request_id,
             error=str(told) if failed else None,
             permit=turn.permit.slot,
             sent_at=call.sent_at,
