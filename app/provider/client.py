@@ -111,9 +111,12 @@ class Provider:
         return read_envelope(body, status)
 
     async def _call(self, action: str, body: dict[str, Any], call: Call) -> tuple[int, bytes]:
+        left = call.deadline - self._clock.monotonic()
+        if left <= 0:
+            raise _unanswered(LeaseLapsed(), call)
         client = self._idle.pop() if self._idle else self._new_client()
         try:
-            async with self._clock.timeout(max(0.0, call.deadline - self._clock.monotonic())):
+            async with self._clock.timeout(left):
                 answer = await self._exchange(client, action, body, call)
         except BaseException as error:
             await client.aclose()
