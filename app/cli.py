@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import structlog
 import typer
 import uvicorn
 import uvloop
@@ -24,6 +25,8 @@ from app.store.engine import Database
 from app.telemetry import configure_logging
 from app.tracking.tasks import NewTask
 from app.wiring import Service, open_service, running
+
+log = structlog.get_logger(__name__)
 
 cli = typer.Typer(
     help="Is the recording over, and where are its files? Certainty about ZEGOCLOUD Cloud Recording tasks.",
@@ -131,6 +134,8 @@ async def _serve(settings: Settings, *, simulated: bool = False, tasks: list[str
     configure_logging(settings.log_level, settings.log_format)
     # A port that is taken must be said before anything else is done.
     listener = _listen(settings.host, settings.port)
+    if settings.without_effect:
+        log.warning("these settings have no effect in this version", settings=settings.without_effect)
     with listener:
         async with open_service(settings, simulated=simulated) as service:
             config = uvicorn.Config(

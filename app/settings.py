@@ -15,12 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.errors import Misconfigured
 
 Role = Literal["read", "write", "admin"]
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class ApiKey(NamedTuple):
@@ -77,6 +78,15 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     poll_budget: int = Field(10, ge=1, le=1000)
     shutdown_timeout: float = Field(10, ge=1, le=300)
+    sweep_interval: float = Field(15, ge=0, le=86400)
+    discover: bool = False
+    secret_key: SecretStr | None = None
+    webhook_allow_http: bool = False
+    webhook_allowed_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
+    webhook_allowed_ports: Annotated[tuple[Port, ...], NoDecode] = (443, 80)
+    database_listen_url: str | None = None
+    rate_limit: str = Field("200/s", pattern=r"^[1-9]\d{0,6}/s$")
+    retention_days: float = Field(90, ge=0, le=36500)
 
     @classmethod
     def settings_customise_sources(
@@ -94,9 +104,16 @@ class Settings(BaseSettings):
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("database_url")
+    @field_validator("webhook_allowed_networks", "webhook_allowed_ports", mode="before")
     @classmethod
-    def _known_database(cls, value: str) -> str:
+    def _by_commas(cls, value: Any) -> Any:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("database_url", "database_listen_url")
+    @classmethod
+    def _known_database(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         url = re.sub(r"^(postgresql|postgres)://", "postgresql+asyncpg://", value)
         if not url.startswith(("postgresql+asyncpg://", "sqlite+aiosqlite:///")):
             raise ValueError("takes sqlite+aiosqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
@@ -154,6 +171,11 @@ class Settings(BaseSettings):
             )
         return self
 
+    @property
+    def without_effect(self) -> list[str]:
+        """The settings that are set, though what they are for is not built yet."""
+        return sorted(name.upper() for name in self.model_fields_set & NOT_BUILT_YET)
+
     @cached_property
     def apps(self) -> Mapping[int, ProviderApp]:
         """The configured apps by id, however they were configured."""
@@ -168,6 +190,15 @@ class Settings(BaseSettings):
             )
         return {app.app_id: app for app in apps}
 
+
+NOT_BUILT_YET = frozenset(
+    {
+        "sweep_interval", "discover", "secret_key", "webhook_allow_http", "webhook_allowed_networks",
+        "webhook_allowed_ports", "database_listen_url", "rate_limit", "retention_days", "public_url",
+        "zego_callback_secret",
+    }
+)  # fmt: skip
+"""Names of the public contract that are checked already, so that a configuration written today stays right."""
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import column, inspect, select, table, text
 
+from app.errors import Misconfigured
 from app.store.engine import Connection, Database, unavailable_if_down
 
 HEAD = "0001"
@@ -53,11 +54,15 @@ def _run(connection: SyncConnection, revision: str) -> None:
     # Here, since only a start that migrates needs it, and it takes a quarter of a second to import.
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    if revision == "base" or revision.startswith("-"):
-        command.downgrade(config, revision)
-    else:
-        command.upgrade(config, revision)
+    try:
+        if revision == "base":
+            command.downgrade(config, revision)
+        else:
+            command.upgrade(config, revision)
+    except CommandError as error:
+        raise Misconfigured([f"DATABASE_URL: a newer version of this program made its schema: {error}"]) from error
