@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -46,7 +46,7 @@ class NameFiles(PydanticBaseSettingsSource):
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         path = os.environ.get(f"{field_name.upper()}_FILE")
-        if not path or field_name.upper() in os.environ:
+        if not path or os.environ.get(field_name.upper()):
             return None, field_name, False
         try:
             return Path(path).read_text(encoding="utf-8").strip(), field_name, False
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", frozen=True, extra="ignore", env_ignore_empty=True)
 
-    database_url: str = "sqlite+aiosqlite:///./data/recordings.db"
+    database_url: str = Field("sqlite+aiosqlite:///./data/recordings.db", repr=False)
     zego_app_id: int | None = Field(None, ge=1, le=2**32 - 1)
     zego_server_secret: SecretStr | None = None
     zego_callback_secret: SecretStr | None = None
@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     webhook_allow_http: bool = False
     webhook_allowed_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
     webhook_allowed_ports: Annotated[tuple[Port, ...], NoDecode] = (443, 80)
-    database_listen_url: str | None = None
+    database_listen_url: str | None = Field(None, repr=False)
     rate_limit: str = Field("200/s", pattern=r"^[1-9]\d{0,6}/s$")
     retention_days: float = Field(90, ge=0, le=36500)
 
@@ -117,18 +117,20 @@ class Settings(BaseSettings):
         url = re.sub(r"^(postgresql|postgres)://", "postgresql+asyncpg://", value)
         if not url.startswith(("postgresql+asyncpg://", "sqlite+aiosqlite:///")):
             raise ValueError("takes sqlite+aiosqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
-        if url.startswith("sqlite") and not url.removeprefix("sqlite+aiosqlite:///").strip():
+        file = url.removeprefix("sqlite+aiosqlite:///")
+        if url.startswith("sqlite") and (file.strip() in ("", ":memory:") or "mode=memory" in file):
             raise ValueError("names no file: several connections share it, so it cannot live in memory")
         return url
 
     @field_validator("zego_api_url", "public_url")
     @classmethod
     def _origin(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(
-            r"https?://[A-Za-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:]+\](:\d{1,5})?", value.rstrip("/")
-        ):
+        if value is None:
+            return None
+        found = re.fullmatch(r"https?://([A-Za-z0-9.\-]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?/?", value)
+        if not found or int(found[2] or 443) > 65535:
             raise ValueError("takes scheme, host and port only, for instance https://cloudrecord-api-fra.zego.im")
-        return value and value.rstrip("/")
+        return value.rstrip("/")
 
     @field_validator("zego_apps", mode="before")
     @classmethod
@@ -153,23 +155,29 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _whole(self) -> Settings:
+        faults = list(self._contradictions())
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        """What is right by itself but not together."""
         single = (self.zego_app_id, self.zego_server_secret)
         if any(single) and not all(single):
             missing = "ZEGO_SERVER_SECRET" if self.zego_app_id else "ZEGO_APP_ID"
-            raise ValueError(f"{missing}: is missing, ZEGO_APP_ID and ZEGO_SERVER_SECRET belong together")
-        if self.zego_callback_secret and not self.zego_app_id:
-            raise ValueError("ZEGO_APP_ID: is missing beside ZEGO_CALLBACK_SECRET")
+            yield f"{missing}: is missing, ZEGO_APP_ID and ZEGO_SERVER_SECRET belong together"
+        elif self.zego_callback_secret and not self.zego_app_id:
+            yield "ZEGO_APP_ID: is missing beside ZEGO_CALLBACK_SECRET"
         if self.zego_app_id and self.zego_apps:
-            raise ValueError("ZEGO_APPS: stands beside ZEGO_APP_ID; use one of the two")
+            yield "ZEGO_APPS: stands beside ZEGO_APP_ID; use one of the two"
         ids = [app.app_id for app in self.zego_apps]
         if len(set(ids)) < len(ids):
-            raise ValueError("ZEGO_APPS: names an app_id twice")
+            yield "ZEGO_APPS: names an app_id twice"
         if not self.api_keys and self.host not in LOOPBACK:
-            raise ValueError(
+            yield (
                 f"HOST: {self.host} would open the service to the network without any key; "
                 "set API_KEYS, or listen on 127.0.0.1"
             )
-        return self
 
     @property
     def without_effect(self) -> list[str]:
@@ -223,10 +231,11 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        raise Misconfigured([_line(fault) for fault in error.errors(include_input=False)]) from None
+        faults = error.errors(include_input=False, include_url=False)
+        raise Misconfigured([line for fault in faults for line in _lines(fault)]) from None
 
 
-def _line(fault: Any) -> str:
+def _lines(fault: Any) -> list[str]:
     place = [str(part) for part in fault["loc"]]
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{'.'.join([place[0].upper(), *place[1:]])}: {message}" if place else message
+    messages = str(fault["msg"]).removeprefix("Value error, ").splitlines()
+    return [f"{'.'.join([place[0].upper(), *place[1:]])}: {one}" if place else one for one in messages]

@@ -57,7 +57,10 @@ class AppState:
         """How many of ``limit`` permits may be in use now."""
         if self.cut_to is None:
             return limit
-        return min(limit, self.cut_to + int(max(0.0, now - self.refused_at) // REGAIN_EVERY))
+        since = now - self.refused_at
+        if since < 0:  # the clock stepped back, or the machine was started anew
+            return limit
+        return min(limit, self.cut_to + int(since // REGAIN_EVERY))
 
     def probe_interval(self) -> float:
         return PROBE_EVERY if self.paused in (None, UNAVAILABLE) else REFUSED_PROBE_EVERY
@@ -82,6 +85,6 @@ def after(state: AppState, result: Result, *, reason: str, limit: int, now: floa
 
 def _throttled(state: AppState, *, limit: int, now: float) -> AppState:
     allowed = state.allowed(limit, now=now)
-    if 0 <= now - state.cut_at < HALVE_EVERY:
+    if state.cut_to is not None and 0 <= now - state.cut_at < HALVE_EVERY:
         return replace(state, cut_to=allowed, refused_at=now)
     return replace(state, cut_to=max(1, allowed // 2), cut_at=now, refused_at=now)

@@ -283,6 +283,8 @@ def apply(task: Task, seen: Observation, *, now: datetime) -> Task:
     )
     if newest:
         task = replace(task, status=seen.status, status_code=seen.status_code, ended_at=seen.ended_at)
+        if not seen.status.ended:  # it runs again: what was asked before says nothing of its next end
+            task = replace(task, end_first_asked_at=None)
     return conclude(task, now=now)
 
 
@@ -326,7 +328,7 @@ def conclude(task: Task, *, now: datetime) -> Task:
     if over and tracking in (Tracking.ACTIVE, Tracking.EXPIRED):
         tracking = Tracking.SETTLED
     elif not over and tracking is Tracking.SETTLED:
-        tracking = Tracking.ACTIVE
+        tracking = Tracking.ACTIVE if now < task.window[0] else Tracking.EXPIRED
     active = tracking is Tracking.ACTIVE
     began_closing = task.tracking is Tracking.ACTIVE and not active
     lost = any(file.seen.status is FileStatus.LOST for file in task.files.values())
@@ -352,10 +354,12 @@ def is_over(task: Task) -> bool:
         return False
     if task.files:
         return all(file.seen.status.at_end for file in task.files.values())
-    if task.end_first_asked_at is None or task.end_last_asked_at is None:
+    asked, end = task.end_last_asked_at, task.ended_at
+    if asked is None:
         return False
-    end = min(task.ended_at or task.end_first_asked_at, task.end_first_asked_at)
-    return task.end_last_asked_at - end >= empty_list_grace(task.status)
+    if end is None or end > asked:  # not told, or told by a clock that is ahead of ours
+        end = task.end_first_asked_at
+    return end is not None and asked - end >= empty_list_grace(task.status)
 
 
 def empty_list_grace(status: Status) -> timedelta:
@@ -370,10 +374,10 @@ def outcome(task: Task) -> Outcome:
         return Outcome.LOST
     if FileStatus.LOST in states:
         return Outcome.PARTIALLY_LOST
-    if not is_over(task):
-        return Outcome.UNRESOLVED
     if FileStatus.UPLOADED_TO_BACKUP in states:
         return Outcome.UPLOADED_TO_BACKUP
+    if not is_over(task):
+        return Outcome.UNRESOLVED
     return Outcome.UPLOADED if states else Outcome.NO_FILES
 
 
@@ -434,13 +438,18 @@ def _window_is_over(task: Task, failure: Failure, *, now: datetime) -> bool:
 
 def expired(task: Task, *, now: datetime) -> Task:
     """The task after its window closed unsettled; its last known state stays."""
-    quiet = task.attention & ~(Attention.FAILING | Attention.NOT_FOUND | Attention.EXPIRING)
-    return conclude(replace(task, tracking=Tracking.EXPIRED, attention=quiet, settled_at=None), now=now)
+    return _close(task, Tracking.EXPIRED, now=now)
 
 
 def untracked(task: Task, *, now: datetime) -> Task:
     """The task after a caller told us to stop; its last known state stays."""
-    return conclude(replace(task, tracking=Tracking.UNTRACKED), now=now)
+    return _close(task, Tracking.UNTRACKED, now=now)
+
+
+def _close(task: Task, tracking: Tracking, *, now: datetime) -> Task:
+    """Nobody asks any more, so what went wrong with asking needs nobody's attention."""
+    calm = task.attention & ~(Attention.FAILING | Attention.NOT_FOUND | Attention.EXPIRING)
+    return conclude(replace(task, tracking=tracking, attention=calm, settled_at=None, closed_at=now), now=now)
 
 
 def tracked(task: Task, *, now: datetime) -> Task:

@@ -137,6 +137,7 @@ class Provider:
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
             transport=self._transport,
             follow_redirects=False,
+            trust_env=False,  # only the settings configure the service
         )
 
     async def _exchange(

@@ -8,12 +8,13 @@ a list of files that is no list of objects.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic.alias_generators import to_pascal
 
 from app.core.recording import FileStatus, Observation, SeenFile, Status
@@ -89,13 +90,21 @@ CODES: dict[int, Meaning] = {
 
 def _integer(value: Any) -> int | None:
     """A whole number that fits into 64 bits, also given as text; anything else is absent."""
-    if isinstance(value, str) and value.strip().lstrip("-").isdecimal() and len(value) < 24:
+    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,19}\s*", value):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
         return None
     return value
+
+
+def _needed(value: Any) -> int:
+    """A whole number without which an answer says nothing."""
+    number = _integer(value)
+    if number is None:
+        raise ValueError("a whole number is needed")
+    return number
 
 
 def _text(value: Any) -> str | None:
@@ -128,6 +137,7 @@ def _objects(value: Any) -> Any:
     return [] if value is None else value
 
 
+Needed = Annotated[int, BeforeValidator(_needed)]
 Integer = Annotated[int | None, BeforeValidator(_integer)]
 Positive = Annotated[int | None, BeforeValidator(_positive)]
 Words = Annotated[str | None, BeforeValidator(_text)]
@@ -166,14 +176,14 @@ class WireTask(_Wire):
     stream_type: Positive = None
     record_begin_timestamp: Moment = None
     record_end_timestamp: Moment = None
-    status: int
+    status: Needed
     record_files: Annotated[tuple[WireFile, ...], BeforeValidator(_objects)] = Field(())
 
 
 class Envelope(_Wire):
     """What every answer is wrapped in (docs/provider.md 1.4). Message says nothing about success."""
 
-    code: int
+    code: Annotated[int, Strict()]
     message: Words = None
     request_id: Words = None
     data: Any = None
