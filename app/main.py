@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
 
-from app.api import edge, ops, tasks
+from app.api import edge, ops, pages, tasks
 from app.wiring import Service
 
 BODY_LIMIT = 1024 * 1024
@@ -29,10 +30,14 @@ def create_app(service: Service) -> FastAPI:
         description=DESCRIPTION,
         max_body_size=BODY_LIMIT,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.service = service
     app.include_router(tasks.router)
     app.include_router(ops.router)
+    app.include_router(pages.router)
+    app.mount("/assets", StaticFiles(directory=pages.WEB), name="assets")
     edge.add_error_answers(app)
     app.add_middleware(edge.Edge, clock=service.clock, keyless=not service.settings.api_keys)
     return app

@@ -53,6 +53,21 @@ TITLES = {
 _CODE_OF_STATUS = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
                    413: "too_large", 415: "unsupported_media_type", 503: "unavailable"}  # fmt: skip
 
+ADVICE = {
+    "invalid_request": "Each fault stands in `errors` with its place; mend it, nothing was changed.",
+    "unauthenticated": "Send `Authorization: Bearer SECRET` with one of the configured keys.",
+    "forbidden": "Use a key with the role the operation needs; a service without keys answers its own machine only.",
+    "not_found": "Check the address and the id; ids are case-sensitive.",
+    "method_not_allowed": "See the documentation for the methods of this address.",
+    "app_conflict": "The id is registered already under another app_id.",
+    "not_pollable": "The task is untracked, its app is not configured, or its 3-day query window has closed.",
+    "precondition_failed": "Get the task again, look at what changed, and repeat with its new ETag.",
+    "too_large": "Bodies are at most 1 MiB, batches 8 MiB; send several.",
+    "unsupported_media_type": "Send the body as JSON with Content-Type: application/json.",
+    "unavailable": "The database was away for a moment; nothing was changed. Try again after Retry-After.",
+    "internal": "Tell the operators the request_id.",
+}
+
 ROLES: tuple[Role, ...] = ("read", "write", "admin")
 RETRY_AFTER = 5
 """Seconds after which asking again makes sense when the database was away."""
