@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,6 +17,7 @@ import uvicorn
 import uvloop
 
 from app.clock import SystemClock
+from app.core.schedule import Policy
 from app.errors import Misconfigured, RecorderError
 from app.main import create_app
 from app.provider import simulator
@@ -130,14 +132,16 @@ class _Server(uvicorn.Server):
         self._service.poller.stop()
 
 
-async def _serve(settings: Settings, *, simulated: bool = False, tasks: list[str] | None = None) -> None:
+async def _serve(
+    settings: Settings, *, simulated: bool = False, tasks: Sequence[str] = (), policy: Policy | None = None
+) -> None:
     configure_logging(settings.log_level, settings.log_format)
     # A port that is taken must be said before anything else is done.
     listener = _listen(settings.host, settings.port)
     if settings.without_effect:
         log.warning("these settings have no effect in this version", settings=settings.without_effect)
     with listener:
-        async with open_service(settings, simulated=simulated) as service:
+        async with open_service(settings, simulated=simulated, policy=policy) as service:
             config = uvicorn.Config(
                 create_app(service),
                 log_config=None,
@@ -146,7 +150,7 @@ async def _serve(settings: Settings, *, simulated: bool = False, tasks: list[str
                 server_header=False,
                 timeout_graceful_shutdown=max(1, int(settings.shutdown_timeout) - 2),
             )
-            for task_id in tasks or []:
+            for task_id in tasks:
                 await service.tasks.register(NewTask(task_id=task_id, labels={"demo": "yes"}))
             async with running(service):
                 typer.echo(_greeting(settings, listener, simulated=simulated), err=True)
@@ -196,7 +200,8 @@ async def _demonstrate(host: str | None, port: int | None) -> None:
             zego_server_secret=DEMO_SECRET,
             zego_api_url=server.url,
         )
-        await _serve(settings, simulated=True, tasks=tasks)
+        # Recordings of a minute are worth asking about more often than recordings of an hour.
+        await _serve(settings, simulated=True, tasks=tasks, policy=Policy(ongoing=timedelta(seconds=5)))
 
 
 # -- small parts

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -112,30 +113,34 @@ def add_error_answers(app: FastAPI) -> None:
         return problem(error.code, error.detail, faults=error.faults)
 
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        faults = [Fault(pointer(fault["loc"]), str(fault["msg"])) for fault in error.errors()]
+        faults = [fault_of(fault) for fault in error.errors()]
         first = faults[0]
-        return problem("invalid_request", f"{first.pointer}: {first.detail}", faults=faults)
+        return problem("invalid_request", f"{first.pointer or 'body'}: {first.detail}", faults=faults)
 
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         code = getattr(error, "code", None) or _CODE_OF_STATUS.get(error.status_code, "invalid_request")
-        return problem(code, str(error.detail), headers=dict(error.headers or {}))
+        faults = [Fault("", str(error.detail))]  # of the whole body: the framework could not read it
+        return problem(code, str(error.detail), faults=faults, headers=dict(error.headers or {}))
 
     async def down(request: Request, error: DatabaseUnavailable) -> JSONResponse:
         structlog.get_logger(__name__).warning("database unavailable", error=str(error))
         return problem("unavailable", "the database is not available; nothing was changed, try again")
-
-    async def crashed(request: Request, error: Exception) -> JSONResponse:
-        return problem("internal", "the request failed; the log has more under this request_id")
 
     handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
         Refusal: refused,
         RequestValidationError: invalid,
         HTTPException: http,
         DatabaseUnavailable: down,
-        Exception: crashed,
     }
     for kind, answer in handlers.items():
         app.add_exception_handler(kind, answer)
+
+
+def fault_of(fault: Mapping[str, Any]) -> Fault:
+    """One of the framework's faults in our words."""
+    if fault["type"] == "json_invalid":  # its place is a number of characters, not a pointer
+        return Fault("", f"is not JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}")
+    return Fault(pointer(fault["loc"]), str(fault["msg"]))
 
 
 def pointer(place: Sequence[str | int]) -> str:
@@ -161,23 +166,50 @@ def find_key(keys: Sequence[ApiKey], secret: str) -> ApiKey | None:
     return found
 
 
-def requires(role: Role) -> Any:
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+async def is_known(request: Request, credentials: Credentials) -> bool:
+    """Whether the caller has a key, of whatever role; without keys everybody on this machine is known."""
+    keys = service_of(request).settings.api_keys
+    return not keys or (credentials is not None and find_key(keys, credentials.credentials) is not None)
+
+
+class Guard:
     """A dependency that lets only keys of this role or a higher one pass."""
 
-    async def check(
-        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-    ) -> None:
-        service: Service = request.app.state.service
-        keys = service.settings.api_keys
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    async def __call__(self, request: Request, credentials: Credentials) -> None:
+        keys = service_of(request).settings.api_keys
         if not keys:  # then the service listens on loopback only
             return
         key = find_key(keys, credentials.credentials) if credentials else None
         if key is None:
             raise Problem("unauthenticated", "send a key as `Authorization: Bearer SECRET`")
-        if ROLES.index(key.role) < ROLES.index(role):
-            raise Problem("forbidden", f"the key {key.name} has the role {key.role}; this needs {role}")
+        if ROLES.index(key.role) < ROLES.index(self.role):
+            raise Problem("forbidden", f"the key {key.name} has the role {key.role}; this needs {self.role}")
 
-    return Depends(check)
+
+def requires(role: Role) -> Any:
+    """For the dependencies of a route of a GuardedRoute's router."""
+    return Depends(Guard(role))
+
+
+class GuardedRoute(APIRoute):
+    """Asks its guards before it reads the body: a stranger's is not worth parsing, nor is its fault told."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+        guards = [one.dependency for one in self.dependencies if isinstance(one.dependency, Guard)]
+
+        async def guarded(request: Request) -> Response:
+            for guard in guards:
+                await guard(request, await _bearer(request))
+            return await answer(request)
+
+        return guarded
 
 
 def service_of(request: Request) -> Service:
@@ -209,14 +241,25 @@ class Edge:
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = self._clock.token()
 
+        started = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal started
+            started = True
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            refusal = self._refusal(scope, headers)
-            await (refusal or self._app)(scope, receive, send_with_id)
+            try:
+                await (self._refusal(scope, headers) or self._app)(scope, receive, send_with_id)
+            except Exception:
+                if started:
+                    raise
+                # The framework's own answer comes from outside: without the request's id, in its answer and in its log.
+                structlog.get_logger(__name__).exception("request crashed", method=scope["method"], path=scope["path"])
+                crashed = problem("internal", "the request failed; the log has more under this request_id")
+                await crashed(scope, receive, send_with_id)
 
     def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         if self._keyless and (reason := foreign(headers)):

@@ -12,22 +12,22 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from app.api.schemas import Moment, StorableText, TaskId
+from app.api.schemas import AnyText, Moment, StorableText, TaskId
 from app.core.public import time_text
 from app.core.recording import Attention, FileStatus, Outcome, Status, Tracking
-from app.errors import Fault, InvalidRequest
+from app.errors import InvalidRequest
 from app.store.listing import FileFilter, TaskFilter
 
 AttentionWord = Literal["failing", "not_found", "expiring", "lost", "backup_expiring"]
-T = TypeVar("T")
+P = TypeVar("P")
 
 
 def _split(value: Any) -> Any:
     values = [value] if isinstance(value, str) else value
     if isinstance(values, (list, tuple)) and all(isinstance(one, str) for one in values):
-        return tuple(dict.fromkeys(word for one in values for word in one.split(",") if word))
+        return tuple(dict.fromkeys(word for one in values for word in one.split(",")))
     return values
 
 
@@ -42,9 +42,19 @@ Split = BeforeValidator(_split)
 Ids = Annotated[tuple[TaskId, ...], Split, Field(max_length=100)]
 Limit = Annotated[int, Field(ge=1, le=500, description="Items on a page.")]
 Cursor = Annotated[
-    str | None, Field(max_length=8192, description="`next_cursor` of the page before; it holds its filters.")
+    str | None, Field(max_length=65536, description="`next_cursor` of the page before; it holds its filters.")
 ]
 AppId = Annotated[int | None, Field(ge=0, le=2**63 - 1)]
+WITH_FILES = 50
+"""Tasks on a page that shows their files, at most."""
+
+# These read the place of a page's last item from a cursor. Their shapes differ, so a cursor of one list is none of
+# another.
+TASK_PLACE = TypeAdapter(tuple[Moment, TaskId]).validate_python
+FILE_PLACE = TypeAdapter(tuple[Moment, TaskId, AnyText]).validate_python
+TASK_FILE_PLACE = TypeAdapter(tuple[AnyText]).validate_python
+EVENT_PLACE = TypeAdapter(tuple[Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]]).validate_python
+
 AFTER, BEFORE = "Only later than this.", "Only earlier than this."
 
 
@@ -92,7 +102,9 @@ class TaskQuery(ListQuery):
         Literal["registered_at", "updated_at"],
         Field(description="By registration newest first, or by update oldest first."),
     ] = "registered_at"
-    include: Annotated[Literal["files"] | None, Field(description="With files; then `limit` ≤ 50.")] = None
+    include: Annotated[
+        Literal["files"] | None, Field(description="With files; then `limit` is 50 at most, and by default.")
+    ] = None
 
     def to_filter(self) -> TaskFilter:
         given = self.model_dump(
@@ -101,8 +113,8 @@ class TaskQuery(ListQuery):
         flags = Attention(0)
         for word in self.attention:
             flags |= Attention[word.upper()]
-        labels = dict(one.split(":", 1) for one in self.label)
-        return TaskFilter(**given, attention=int(flags), labels=labels)
+        labels = [one.partition(":") for one in self.label]
+        return TaskFilter(**given, attention=int(flags), labels=tuple((key, value) for key, _, value in labels))
 
 
 class FileQuery(ListQuery):
@@ -124,41 +136,39 @@ class FileQuery(ListQuery):
         return FileFilter(**self.model_dump(exclude={"limit", "cursor"}, exclude_defaults=True))
 
 
-def resume(query: Q, read: Callable[[list[Any]], T]) -> tuple[Q, T | None]:
-    """The query with the filters of its cursor, and where to go on, as ``read`` reads it. Raises InvalidRequest."""
+def resume(query: Q, read: Callable[[Any], P]) -> tuple[Q, P | None]:
+    """The query with the filters of its cursor, and the place to go on after, as ``read`` reads it.
+
+    Raises InvalidRequest.
+    """
     if query.cursor is None:
         return query, None
+    given = query.model_fields_set - {"cursor"}
     try:
-        held, place = json.loads(base64.urlsafe_b64decode(query.cursor.encode()))
-        resumed = type(query).model_validate({**held, "limit": query.limit})
-        position = read(place)
-    except (ValueError, TypeError, KeyError, ValidationError, RecursionError):
+        filters, after = json.loads(base64.urlsafe_b64decode(query.cursor.encode()))
+        page = {"limit": query.limit} if "limit" in given else {}
+        resumed = type(query).model_validate({**filters, **page})
+        position = read(after)
+    except (ValueError, TypeError, RecursionError):  # ValidationError is a ValueError
         raise InvalidRequest.at("cursor", "is not a cursor of this list") from None
-    if query.filters() and query.filters() != resumed.filters():
+    if given - {"limit"} and query.filters() != resumed.filters():
         raise InvalidRequest.at("cursor", "holds other filters than those beside it; leave them out")
     return resumed, position
 
 
 def next_cursor(query: ListQuery, place: list[Any]) -> str:
     """A cursor that goes on after ``place``."""
-    text = json.dumps([query.filters(), place], separators=(",", ":"))
+    text = json.dumps([query.filters(), place], separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def check_page_size(query: TaskQuery) -> None:
-    """Files make items large."""
-    if query.include == "files" and query.limit > 50:
-        raise InvalidRequest("limit: with include=files 50 is the most", [Fault("limit", "at most 50 with files")])
-
-
-def read_text(value: Any) -> str:
-    if not isinstance(value, str) or "\x00" in value:
-        raise TypeError("text expected")
-    return value
-
-
-def read_time(value: Any) -> datetime:
-    return datetime.fromisoformat(read_text(value))
+def page_size(query: TaskQuery) -> int:
+    """The tasks on a page. Files make them large: then 50 at most. Raises InvalidRequest."""
+    if query.include is None:
+        return query.limit
+    if query.limit > WITH_FILES and "limit" in query.model_fields_set:
+        raise InvalidRequest.at("limit", f"with include=files {WITH_FILES} is the most")
+    return min(query.limit, WITH_FILES)
 
 
 def time_place(moment: datetime) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel, Field
 
-from app.api.edge import TheService
+from app.api.edge import TheService, is_known
 from app.tracking.health import Health
 
 router = APIRouter(tags=["operations"])
@@ -21,7 +21,7 @@ class Ready(BaseModel):
     """`down`: this process cannot do its work (503). `degraded`: it can, but the provider is away."""
 
     status: Literal["ok", "degraded", "down"]
-    checks: dict[str, str]
+    checks: Annotated[dict[str, str] | None, Field(description="Left out without a key.")] = None
     simulated: bool
 
 
@@ -32,9 +32,11 @@ async def livez() -> Live:
 
 
 @router.get("/readyz", summary="The process can do its work", operation_id="readyz",
+            response_model_exclude_none=True,
             responses={503: {"model": Ready, "description": "It cannot."}})  # fmt: skip
-async def readyz(service: TheService, response: Response) -> Ready:
+async def readyz(service: TheService, known: Annotated[bool, Depends(is_known)], response: Response) -> Ready:
     """Trouble of the provider is `degraded` with 200: asking us still makes sense."""
     health: Health = await service.health.examine()
     response.status_code = 503 if health.status == "down" else 200
-    return Ready(status=health.status, checks=health.checks, simulated=service.simulated)
+    checks = health.checks if known else None
+    return Ready(status=health.status, checks=checks, simulated=service.simulated)

@@ -39,12 +39,13 @@ Moment = Annotated[
     Field(json_schema_extra={"type": "string", "format": "date-time"}),
 ]
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-StorableText = Annotated[str, AfterValidator(_storable), Field(max_length=1024)]
+AnyText = Annotated[str, AfterValidator(_storable)]
+StorableText = Annotated[AnyText, Field(max_length=1024)]
 
 TASK_ID = r"^[A-Za-z0-9_-]{16}$"
 TaskId = Annotated[str, Field(pattern=TASK_ID, description="The provider's TaskId; case-sensitive.")]
 LabelKey = Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,63}$")]
-LabelValue = Annotated[str, AfterValidator(_storable), Field(max_length=255)]
+LabelValue = Annotated[AnyText, Field(max_length=255)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=16)]
 
 

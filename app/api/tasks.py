@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import TypeAdapter, ValidationError
 
 from app.api import lists
-from app.api.edge import TheService, pointer, requires
+from app.api.edge import GuardedRoute, TheService, pointer, requires
 from app.api.lists import FileQuery, ListQuery, TaskQuery
 from app.api.schemas import (
     TASK_ID,
@@ -39,7 +39,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": _problem("Refused; nothing was changed."),
     "503": _problem("Not available for now; see Retry-After."),
 }
-router = APIRouter(prefix="/v1", tags=["tasks"], responses=PROBLEMS)
+router = APIRouter(prefix="/v1", tags=["tasks"], responses=PROBLEMS, route_class=GuardedRoute)
 TaskIdPath = Annotated[str, Path(pattern=TASK_ID, description="The provider's TaskId.")]
 read, write, admin = requires("read"), requires("write"), requires("admin")
 
@@ -116,13 +116,13 @@ _ITEM = TypeAdapter(TaskIn)
 )
 async def list_tasks(query: Annotated[TaskQuery, Query()], service: TheService) -> TaskPage:
     """By pages; pass `next_cursor` back as `cursor` until it is null."""
-    query, after = lists.resume(query, lambda place: (lists.read_time(place[0]), lists.read_text(place[1])))
-    lists.check_page_size(query)
+    query, after = lists.resume(query, lists.TASK_PLACE)
+    size = lists.page_size(query)
     with_files = query.include == "files"
     tasks, missing = await service.tasks.list_tasks(
-        query.to_filter(), order=query.order, after=after, limit=query.limit + 1, with_files=with_files
+        query.to_filter(), order=query.order, after=after, limit=size + 1, with_files=with_files
     )
-    more, tasks = len(tasks) > query.limit, tasks[: query.limit]
+    more, tasks = len(tasks) > size, tasks[:size]
     show = task_with_files_json if with_files else task_json
     page: Json = {"items": [show(task) for task in tasks], "next_cursor": None}
     if more:
@@ -149,7 +149,7 @@ async def get_task(
 ) -> TaskOut:
     """With its first files. 304 says nothing of `polling` and `last_callback`."""
     task = await service.tasks.get(task_id)
-    if if_none_match is not None and task.version in _versions(if_none_match):
+    if if_none_match is not None and (if_none_match.strip() == "*" or task.version in _versions(if_none_match)):
         return Response(status_code=304, headers={"ETag": tag(task)})  # type: ignore[return-value]
     response.headers["ETag"] = tag(task)
     return TaskOut(**task_with_files_json(task))
@@ -233,8 +233,8 @@ async def get_answer(task_id: TaskIdPath, service: TheService) -> Response:
 @router.get("/tasks/{task_id}/events", dependencies=[read], summary="A task's history", operation_id="listTaskEvents")
 async def list_task_events(task_id: TaskIdPath, query: Annotated[ListQuery, Query()], service: TheService) -> EventPage:
     """Oldest first; also of a deleted task, without contents."""
-    query, after = lists.resume(query, lambda place: int(place[0]))
-    found = await service.tasks.history(task_id, after=after or 0, limit=query.limit + 1)
+    query, place = lists.resume(query, lists.EVENT_PLACE)
+    found = await service.tasks.history(task_id, after=place[0] if place else 0, limit=query.limit + 1)
     items = [
         {
             "id": event.id,
@@ -258,8 +258,8 @@ async def list_task_events(task_id: TaskIdPath, query: Annotated[ListQuery, Quer
 @router.get("/tasks/{task_id}/files", dependencies=[read], summary="A task's files", operation_id="listTaskFiles")
 async def list_task_files(task_id: TaskIdPath, query: Annotated[ListQuery, Query()], service: TheService) -> FilePage:
     """All of them, by their ids."""
-    query, after = lists.resume(query, lambda place: lists.read_text(place[0]))
-    found = await service.tasks.files(task_id, after=after, limit=query.limit + 1)
+    query, place = lists.resume(query, lists.TASK_FILE_PLACE)
+    found = await service.tasks.files(task_id, after=place[0] if place else None, limit=query.limit + 1)
     page, more = found[: query.limit], len(found) > query.limit
     return FilePage.model_validate(
         {
@@ -272,9 +272,7 @@ async def list_task_files(task_id: TaskIdPath, query: Annotated[ListQuery, Query
 @router.get("/files", dependencies=[read], summary="Files across tasks", operation_id="listFiles", tags=["files"])
 async def list_files(query: Annotated[FileQuery, Query()], service: TheService) -> FilePage:
     """By update, oldest first."""
-    query, after = lists.resume(
-        query, lambda at: (lists.read_time(at[0]), lists.read_text(at[1]), lists.read_text(at[2]))
-    )
+    query, after = lists.resume(query, lists.FILE_PLACE)
     found = await service.tasks.list_files(query.to_filter(), after=after, limit=query.limit + 1)
     page, cursor = found[: query.limit], None
     if len(found) > query.limit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ class TaskFilter:
     user_id: str | None = None
     stream_id: str | None = None
     file_status: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[tuple[str, str], ...] = ()
     registered_after: datetime | None = None
     registered_before: datetime | None = None
     updated_after: datetime | None = None
@@ -98,7 +98,7 @@ def _task_conditions(wanted: TaskFilter) -> list[ColumnElement[bool]]:
         conditions.append(exists().where(FileRow.task_id == row.task_id, *of_file))
     conditions.extend(
         exists().where(LabelRow.task_id == row.task_id, LabelRow.key == key, LabelRow.value == value)
-        for key, value in wanted.labels.items()
+        for key, value in wanted.labels
     )
     return conditions
 

@@ -372,7 +372,9 @@ class Tasks:
         ]
         await event_store.add(connection, rows)
         for row in rows:
-            log.info(row["type"], task_id=after.task_id, version=after.version, status=after.status.value)
+            about = row["data"].get("file") or row["data"]["task"]
+            named = {"file_id": about["file_id"]} if "file_id" in about else {}
+            log.info(row["type"], task_id=after.task_id, version=after.version, status=about["status"], **named)
 
 
 def _new_task(wanted: NewTask, app_id: int, *, now: datetime) -> Task:
