@@ -157,8 +157,8 @@ _bearer = HTTPBearer(auto_error=False, description="One of the keys in API_KEYS"
 
 
 def find_key(keys: Sequence[ApiKey], secret: str) -> ApiKey | None:
-    """The key with this secret. Every key is compared, each in constant time."""
-    digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+    """The key with this secret, as it stood in a header. Every key is compared, each in constant time."""
+    digest = hashlib.sha256(secret.encode("latin-1")).digest()  # headers are decoded so: these are the bytes sent
     found = None
     for key in keys:
         if hmac.compare_digest(key.sha256, digest):
@@ -223,11 +223,17 @@ TheService = Annotated[Service, Depends(service_of)]
 
 # -- what a request must look like
 
+BODY_LIMIT = 1024 * 1024
+"""Bytes of a request's body, where BODY_LIMITS says nothing else."""
+
+BODY_LIMITS = {"/v1/tasks/batch": 8 * 1024 * 1024}
+
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,64}")
 
 
 class Edge:
-    """Plain ASGI around everything: request ids, the media type of writes, and the guard of a service without keys."""
+    """Plain ASGI around everything: request ids, crashes, the size and media type of bodies, and the guard of a
+    service without keys."""
 
     def __init__(self, app: ASGIApp, *, clock: Clock, keyless: bool) -> None:
         self._app, self._clock, self._keyless = app, clock, keyless
@@ -252,7 +258,8 @@ class Edge:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await (self._refusal(scope, headers) or self._app)(scope, receive, send_with_id)
+                refusal = self._refusal(scope, headers)
+                await (refusal or self._app)(scope, _limited(receive, _limit(scope)), send_with_id)
             except Exception:
                 if started:
                     raise
@@ -264,11 +271,33 @@ class Edge:
     def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         if self._keyless and (reason := foreign(headers)):
             return problem("forbidden", f"{reason}; a service without API_KEYS answers this machine only")
+        declared = headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared) > _limit(scope):
+            return problem("too_large", f"a body may have {_limit(scope)} bytes here")
         if scope["method"] in ("POST", "PATCH", "PUT") and _has_body(headers):
             media = headers.get("content-type", "").partition(";")[0].strip().lower()
             if not re.fullmatch(r"application/([a-z0-9.-]+\+)?json", media):
                 return problem("unsupported_media_type", "send Content-Type: application/json")
         return None
+
+
+def _limit(scope: Scope) -> int:
+    return BODY_LIMITS.get(scope["path"], BODY_LIMIT)
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """For a body that does not say how long it is."""
+    taken = 0
+
+    async def receive_up_to() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise Problem("too_large", f"a body may have {limit} bytes here")
+        return message
+
+    return receive_up_to
 
 
 def _has_body(headers: Headers) -> bool:

@@ -17,6 +17,12 @@ LEASE = 10.0
 DOUBT = 300.0
 """Seconds after which a call that was never answered is believed not to arrive any more."""
 
+HEAD_START = 0.1
+"""Seconds for which a permit that came free waits for the process that used it last, before any other may take it.
+
+That process knows to the millisecond when it comes free; without it all would wake up to quarrel about each permit.
+"""
+
 PAUSE_AFTER = 5
 """This many calls in a row without a good answer pause the app."""
 

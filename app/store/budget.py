@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, or_, select, update
 
-from app.core.budget import COOL_DOWN, DOUBT, LEASE, AppState
+from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE, AppState
 from app.store.engine import Connection, budget_clock
 from app.store.models import BudgetRow, PermitRow
 from app.store.tasks import upsert
@@ -45,11 +45,18 @@ async def ensure(connection: Connection, app_id: int, action: str, limit: int) -
     await connection.execute(upsert(connection)(BudgetRow).values(state).on_conflict_do_nothing())
 
 
-async def take(connection: Connection, app_id: int, action: str, allowed: int) -> Permit | None:
-    """Take the permit that has been free the longest, among the first ``allowed``; None if none is free."""
+async def take(connection: Connection, app_id: int, action: str, allowed: int, *, holder: str) -> Permit | None:
+    """Take the permit that has been free the longest, among the first ``allowed``; None if none is free.
+
+    A permit that another process used last is free a head start later.
+    """
     free = (
         select(PermitRow.slot)
-        .where(*_of(PermitRow, app_id, action), PermitRow.slot < allowed, PermitRow.free_at <= budget_clock())
+        .where(
+            *_of(PermitRow, app_id, action),
+            PermitRow.slot < allowed,
+            PermitRow.free_at <= budget_clock() - _head_start(holder),
+        )
         .order_by(PermitRow.free_at)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -60,6 +67,7 @@ async def take(connection: Connection, app_id: int, action: str, allowed: int) -
         .where(*_of(PermitRow, app_id, action), PermitRow.slot == free)
         .values(
             fence=PermitRow.fence + 1,
+            holder=holder,
             doubt_at=budget_clock() + LEASE,
             free_at=budget_clock() + (LEASE + DOUBT),
         )
@@ -107,10 +115,11 @@ async def give_up(connection: Connection, permit: Permit) -> None:
     )
 
 
-async def permits(connection: Connection, app_id: int, action: str, allowed: int) -> Permits:
-    """How the first ``allowed`` permits stand."""
+async def permits(connection: Connection, app_id: int, action: str, allowed: int, *, holder: str = "") -> Permits:
+    """How the first ``allowed`` permits stand, and when ``holder`` may take one."""
     now = budget_clock().label("now")
-    statement = select(PermitRow.doubt_at, PermitRow.free_at, now).where(
+    head_start = _head_start(holder).label("head_start")
+    statement = select(PermitRow.doubt_at, PermitRow.free_at, head_start, now).where(
         *_of(PermitRow, app_id, action), PermitRow.slot < allowed
     )
     rows = (await connection.execute(statement)).all()
@@ -119,7 +128,8 @@ async def permits(connection: Connection, app_id: int, action: str, allowed: int
     in_flight = sum(row.doubt_at is not None and row.doubt_at > row.now for row in rows)
     in_doubt = sum(row.doubt_at is not None and row.doubt_at <= row.now < row.free_at for row in rows)
     # A permit in flight cannot be free before its answer has come and cooled down.
-    wait = 0.0 if free else min([*cooling, COOL_DOWN])
+    ready = [row.free_at + row.head_start - row.now for row in rows if row.doubt_at is None or row.free_at <= row.now]
+    wait = max(0.0, min([*ready, COOL_DOWN]))
     astray = max(cooling, default=0.0) > COOL_DOWN or any(row.free_at > row.now + LEASE + DOUBT for row in rows)
     return Permits(free, len(cooling), in_flight, in_doubt, wait, astray)
 
@@ -181,6 +191,11 @@ async def take_probe(connection: Connection, app_id: int, action: str, *, wait: 
 
 def _of(table: Any, app_id: int, action: str) -> tuple[ColumnElement[bool], ...]:
     return table.app_id == app_id, table.action == action
+
+
+def _head_start(holder: str) -> ColumnElement[float]:
+    others = and_(PermitRow.holder.is_not(None), PermitRow.holder != holder)
+    return case((others, HEAD_START), else_=0.0)
 
 
 def _mine(permit: Permit) -> ColumnElement[bool]:

@@ -223,6 +223,7 @@ class PermitRow(Base):
     action: Mapped[str] = mapped_column(primary_key=True)
     slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
     fence: Mapped[int]
+    holder: Mapped[str | None]
     doubt_at: Mapped[float | None]
     free_at: Mapped[float]
 

@@ -84,32 +84,56 @@ class Budget:
         self.app_id, self.provider = app_id, provider
         self._database, self._clock, self._limit = database, clock, limit
         self._own = OwnClockRule(min(limit, share))
+        self._name = clock.token()
+        self._in_vain = self._astray = False
 
     async def open(self) -> None:
         """Create the rows that are missing."""
         async with self._database.write() as connection:
             await store.ensure(connection, self.app_id, DESCRIBE_RECORD_STATUS, self._limit)
 
+    async def wait(self, now: float) -> Wait | None:
+        """How long there is surely no permit for this process; None if it is worth a try.
+
+        Asks the database only if the last try was in vain: others use the permits then.
+        """
+        waiting = self._own.wait(now)
+        if waiting is None and self._in_vain:
+            async with self._database.read() as connection:
+                waiting = await self._look(connection)
+        return waiting
+
     async def take(self, connection: Connection, started: float) -> Turn | Wait:
         """Take a permit in the caller's transaction, begun at ``started`` on the monotonic clock."""
-        waiting = self._own.wait(started)
-        if waiting is not None:
-            return waiting
+        state, now = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+        permit = None
+        if not state.paused:
+            allowed = state.allowed(self._limit, now=now)
+            permit = await store.take(connection, self.app_id, DESCRIBE_RECORD_STATUS, allowed, holder=self._name)
+        self._in_vain = permit is None
+        if permit is None:
+            return await self._look(connection) or Wait(0.005)  # another process is taking it just now
+        return Turn(permit, self._own.take(), Call(deadline=started + CALL))
+
+    async def _look(self, connection: Connection) -> Wait | None:
         state, now = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS)
         if state.paused:
             # Not for long: another process may hear first that the provider is back.
             return Wait(min(max(state.probe_at - now, 0.05), 1.0), probe=True)
         allowed = state.allowed(self._limit, now=now)
-        permit = await store.take(connection, self.app_id, DESCRIBE_RECORD_STATUS, allowed)
-        if permit is None:
-            return await self._wait(connection, allowed)
-        return Turn(permit, self._own.take(), Call(deadline=started + CALL))
-
-    async def _wait(self, connection: Connection, allowed: int) -> Wait:
-        stand = await store.permits(connection, self.app_id, DESCRIBE_RECORD_STATUS, allowed)
+        stand = await store.permits(connection, self.app_id, DESCRIBE_RECORD_STATUS, allowed, holder=self._name)
         if stand.astray:
-            await store.heal(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+            self._astray = True
+        if stand.wait == 0.0:
+            return None
         return Wait(stand.wait, probe=stand.in_doubt == allowed)
+
+    async def heal(self) -> None:
+        """Cut times that lie too far ahead, if a look found some."""
+        if self._astray:
+            self._astray = False
+            async with self._database.write() as connection:
+                await store.heal(connection, self.app_id, DESCRIBE_RECORD_STATUS)
 
     async def put_back(self, connection: Connection, turn: Turn) -> None:
         """Return a permit for which there was nothing to ask; ``forget`` it once that is committed."""

@@ -113,6 +113,9 @@ class _AppPoller:
         """A permit and the most urgent task in one transaction; None if nothing is due."""
         # Before the transaction: the lease must not seem longer to us than it is to the database.
         started = self._clock.monotonic()
+        waiting = await self._budget.wait(started)
+        if waiting is not None:
+            return waiting
         turn: Turn | Wait | None = None
         try:
             async with self._database.write() as connection:
@@ -135,6 +138,7 @@ class _AppPoller:
         return turn, claim
 
     async def _wait(self, step: Wait) -> None:
+        await self._budget.heal()
         if step.probe:
             await self._budget.probe()
         await self._sleep(step.seconds, self._stopped)

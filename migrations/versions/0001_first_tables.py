@@ -44,9 +44,7 @@ def upgrade() -> None:
         sa.Column("task_version", sa.BigInteger(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column(
-            "data",
-            sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
-            nullable=False,
+            "data", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
         ),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_events")),
         sqlite_autoincrement=True,
@@ -60,6 +58,7 @@ def upgrade() -> None:
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("slot", sa.SmallInteger(), nullable=False),
         sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=True),
         sa.Column("doubt_at", sa.Double(), nullable=True),
         sa.Column("free_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("app_id", "action", "slot", name=op.f("pk_permits")),
@@ -77,9 +76,7 @@ def upgrade() -> None:
         sa.Column("registered_via", sa.Text(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column(
-            "labels",
-            sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
-            nullable=False,
+            "labels", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
         ),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tracking", sa.Text(), nullable=False),
@@ -100,27 +97,21 @@ def upgrade() -> None:
         sa.Column("outcome_basis", sa.Text(), nullable=True),
         sa.Column("attention", sa.SmallInteger(), nullable=False),
         sa.Column(
-            "file_counts",
-            sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
-            nullable=False,
+            "file_counts", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
         ),
         sa.Column("query_deadline", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_polled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("poll_count", sa.BigInteger(), nullable=False),
         sa.Column("consecutive_failures", sa.BigInteger(), nullable=False),
         sa.Column(
-            "last_error",
-            sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
-            nullable=True,
+            "last_error", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=True
         ),
         sa.PrimaryKeyConstraint("task_id", name=op.f("pk_tasks")),
     )
     with op.batch_alter_table("tasks", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_tasks_registered_at_task_id"), ["registered_at", "task_id"], unique=False)
         batch_op.create_index(
-            batch_op.f("ix_tasks_room_id_registered_at_task_id"),
-            ["room_id", "registered_at", "task_id"],
-            unique=False,
+            batch_op.f("ix_tasks_room_id_registered_at_task_id"), ["room_id", "registered_at", "task_id"], unique=False
         )
         batch_op.create_index(
             batch_op.f("ix_tasks_tracking_query_deadline"), ["tracking", "query_deadline"], unique=False
@@ -192,9 +183,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_files_status_updated_at"), ["status", "updated_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_files_stream_id_task_id"), ["stream_id", "task_id"], unique=False)
         batch_op.create_index(
-            batch_op.f("ix_files_updated_at_task_id_file_id"),
-            ["updated_at", "task_id", "file_id"],
-            unique=False,
+            batch_op.f("ix_files_updated_at_task_id_file_id"), ["updated_at", "task_id", "file_id"], unique=False
         )
         batch_op.create_index(batch_op.f("ix_files_user_id_task_id"), ["user_id", "task_id"], unique=False)
 
@@ -214,9 +203,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("polls", schema=None) as batch_op:
         batch_op.create_index(
-            batch_op.f("ix_polls_app_id_urgency_next_poll_at"),
-            ["app_id", "urgency", "next_poll_at"],
-            unique=False,
+            batch_op.f("ix_polls_app_id_urgency_next_poll_at"), ["app_id", "urgency", "next_poll_at"], unique=False
         )
 
     op.create_table(

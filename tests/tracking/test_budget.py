@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import update
 
-from app.core.budget import COOL_DOWN, DOUBT, LEASE
+from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE
 from app.store import budget as store
 from app.store.budget import Permit
 from app.store.engine import Database
@@ -39,7 +39,7 @@ async def pass_time(database: Database, seconds: float) -> None:
 
 async def take(database: Database, allowed: int = LIMIT) -> Permit | None:
     async with database.write() as connection:
-        return await store.take(connection, APP, ACTION, allowed)
+        return await store.take(connection, APP, ACTION, allowed, holder="me")
 
 
 async def take_all(database: Database, count: int = LIMIT) -> list[Permit]:
@@ -51,6 +51,11 @@ async def take_all(database: Database, count: int = LIMIT) -> list[Permit]:
 async def stand(database: Database, allowed: int = LIMIT) -> store.Permits:
     async with database.read() as connection:
         return await store.permits(connection, APP, ACTION, allowed)
+
+
+async def permits_for(database: Database, holder: str) -> store.Permits:
+    async with database.read() as connection:
+        return await store.permits(connection, APP, ACTION, LIMIT, holder=holder)
 
 
 async def give_back(database: Database, permit: Permit, *, since_answer: float = 0.0, since_send: float = 0.1) -> None:
@@ -87,6 +92,18 @@ async def test_a_permit_comes_back_one_second_after_its_answer(database: Databas
     again = await take(database)
     assert again is not None
     assert again.slot == permit.slot
+
+
+async def test_the_process_that_used_a_permit_last_has_a_head_start_on_it(database: Database) -> None:
+    permit, *_ = await take_all(database)
+    await give_back(database, permit, since_answer=COOL_DOWN)
+    async with database.write() as connection:
+        assert await store.take(connection, APP, ACTION, LIMIT, holder="another") is None
+    stand = await permits_for(database, "another")
+    assert 0 < stand.wait <= HEAD_START + 0.001
+    await pass_time(database, HEAD_START + 0.01)
+    async with database.write() as connection:
+        assert await store.take(connection, APP, ACTION, LIMIT, holder="another") is not None
 
 
 async def test_the_second_counts_from_the_answer_not_from_its_recording(database: Database) -> None:
