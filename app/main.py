@@ -5,11 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from app.api import edge, ops, pages, tasks
+from app.api import edge, ops, pages, problems, tasks
 from app.wiring import Service
-
-BODY_LIMIT = 1024 * 1024
-"""Bytes of a request's body, where no route says otherwise."""
 
 DESCRIPTION = """
 Is the recording over, and where are its files? Register a ZEGOCLOUD Cloud Recording `TaskId` once; from then on its
@@ -28,7 +25,6 @@ def create_app(service: Service) -> FastAPI:
         title="recording-status",
         version="1",
         description=DESCRIPTION,
-        max_body_size=BODY_LIMIT,
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
@@ -38,6 +34,6 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(ops.router)
     app.include_router(pages.router)
     app.mount("/assets", StaticFiles(directory=pages.WEB), name="assets")
-    edge.add_error_answers(app)
+    problems.add_error_answers(app)
     app.add_middleware(edge.Edge, clock=service.clock, keyless=not service.settings.api_keys)
     return app

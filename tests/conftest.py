@@ -20,7 +20,7 @@ from app.store import schema
 from app.store.engine import Database
 from app.store.models import Base
 from app.wiring import Service, open_service
-from tests.world import APP, SECRET, HandClock, MakeSettings, open_client
+from tests.world import APP, SECRET, BreakableDatabase, Gate, HandClock, MakeSettings, open_client
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -80,16 +80,34 @@ async def database_url(
     return url
 
 
+@pytest.fixture
+async def breakable_database(database_url: str) -> AsyncIterator[BreakableDatabase]:
+    """An empty database of each engine, which can be taken away."""
+    with tempfile.TemporaryDirectory(prefix="db-") as folder:
+        if database_url.startswith("sqlite"):
+            there = Path(tempfile.mkdtemp(dir=folder))
+            yield BreakableDatabase(f"sqlite+aiosqlite:///{there}/suite.db", there)
+            return
+        address, server = database_url.split("?host=")
+        gate = Gate(Path(folder), Path(server))
+        await gate.open()
+        yield BreakableDatabase(f"{address}?host={folder}", gate)
+        await gate.shut()
+
+
 # -- the service
+
+NOWHERE = "http://127.0.0.1:9"
+"""No provider answers here, least of all the real one."""
 
 
 @pytest.fixture
 def settings(database_url: str) -> MakeSettings:
-    """Makes settings: one app and the test's database, but for what is given."""
+    """Makes settings: one app, the test's database and no provider, but for what is given."""
 
     def make(**given: Any) -> Settings:
         one_app = {} if "zego_apps" in given else {"zego_app_id": APP, "zego_server_secret": SECRET}
-        return load_settings(**{"database_url": database_url, **one_app, **given})
+        return load_settings(**{"database_url": database_url, "zego_api_url": NOWHERE, **one_app, **given})
 
     return make
 

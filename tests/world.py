@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -95,6 +96,76 @@ async def register(client: httpx.AsyncClient, number: int = 0, **more: Any) -> d
     assert response.is_success, response.text
     task: dict[str, Any] = response.json()
     return task
+
+
+# -- a database that can be taken away
+
+
+class Gate:
+    """The only way to a PostgreSQL server: a socket in ``folder`` that is passed on to the server's own."""
+
+    NAME = ".s.PGSQL.5432"
+
+    def __init__(self, folder: Path, server: Path) -> None:
+        self._from, self._to = folder / self.NAME, server / self.NAME
+        self._conversations: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_unix_server(self._accept, self._from)
+
+    async def shut(self) -> None:
+        """Break off every connection and let in no new one."""
+        if self._server is None:
+            return
+        self._server.close()
+        for conversation in self._conversations:
+            conversation.cancel()
+        await asyncio.gather(*self._conversations, return_exceptions=True)
+        await self._server.wait_closed()
+        self._server = None
+        self._from.unlink(missing_ok=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conversation = asyncio.create_task(self._converse(reader, writer))
+        self._conversations.add(conversation)
+        conversation.add_done_callback(self._conversations.discard)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, questions = await asyncio.open_unix_connection(self._to)
+        try:
+            await asyncio.gather(_pass_on(reader, questions), _pass_on(answers, writer))
+        finally:
+            for one in (writer, questions):
+                one.transport.abort()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while piece := await reader.read(65536):
+            writer.write(piece)
+            await writer.drain()
+    writer.close()
+
+
+class BreakableDatabase:
+    """A database that can be taken away from a service and given back."""
+
+    def __init__(self, url: str, gate: Gate | Path) -> None:
+        self.url, self._gate = url, gate
+
+    async def take_away(self, service: Service) -> None:
+        if isinstance(self._gate, Gate):
+            await self._gate.shut()
+            return
+        await service.database.engine.dispose()  # an open file outlives its removal
+        self._gate.rename(self._gate.with_name("away"))
+
+    async def give_back(self) -> None:
+        if isinstance(self._gate, Gate):
+            await self._gate.open()
+        else:
+            self._gate.with_name("away").rename(self._gate)
 
 
 # -- what the provider tells, without asking it

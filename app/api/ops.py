@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
-from app.api.edge import TheService, is_known
+from app.api.keys import TheService, is_known
 from app.tracking.health import Health
 
 router = APIRouter(tags=["operations"])

@@ -8,7 +8,8 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app.api.edge import ADVICE, STATUS_OF, TITLES, TheService
+from app.api.keys import TheService
+from app.api.problems import ADVICE, STATUS_OF, TITLES
 
 WEB = Path(__file__).parents[1] / "web"
 

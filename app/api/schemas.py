@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from app.clock import to_milliseconds
 from app.core.recording import FileStatus, Outcome, Status, Tracking
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
@@ -22,7 +23,7 @@ def _aware(value: Any) -> datetime:
         hint = "; in a query write + as %2B" if re.search(r"\d \d\d:\d\d$", value) else ""
         raise ValueError(f'give a time with its offset, like "2026-01-31T18:00:00Z" (RFC 3339){hint}')
     try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        return to_milliseconds(datetime.fromisoformat(value.upper()).astimezone(UTC))
     except (ValueError, OverflowError):
         raise ValueError("there is no such time") from None
 
@@ -80,7 +81,7 @@ class BatchIn(_In):
 class LabelsIn(_In):
     """A merge patch: labels to set; `null` removes one."""
 
-    labels: Annotated[dict[LabelKey, LabelValue | None], Field(max_length=1000)]
+    labels: Annotated[dict[LabelKey, LabelValue | None], Field(max_length=1000)] = {}
 
 
 class _Out(BaseModel):

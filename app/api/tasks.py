@@ -9,8 +9,9 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import TypeAdapter, ValidationError
 
 from app.api import lists
-from app.api.edge import GuardedRoute, TheService, pointer, requires
+from app.api.keys import GuardedRoute, TheService, requires
 from app.api.lists import FileQuery, ListQuery, TaskQuery
+from app.api.problems import pointer
 from app.api.schemas import (
     TASK_ID,
     BatchErrorOut,
@@ -43,9 +44,6 @@ router = APIRouter(prefix="/v1", tags=["tasks"], responses=PROBLEMS, route_class
 TaskIdPath = Annotated[str, Path(pattern=TASK_ID, description="The provider's TaskId.")]
 read, write, admin = requires("read"), requires("write"), requires("admin")
 
-BATCH_LIMIT = 8 * 1024 * 1024
-"""Bytes of a batch's body."""
-
 
 def tag(task: Task) -> str:
     """The weak ETag of a task's version."""
@@ -77,7 +75,6 @@ async def register_task(body: TaskIn, service: TheService, response: Response) -
     dependencies=[write],
     summary="Register many tasks",
     operation_id="registerTasks",
-    max_body_size=BATCH_LIMIT,
 )
 async def register_tasks(body: BatchIn, service: TheService) -> BatchOut:
     """Valid items commit together; after a 5xx or a broken connection repeat the whole."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
 from app.clock import Clock
 from app.core import recording
-from app.core.public import FILES_SHOWN, deletion, events, versioned
+from app.core.public import FILES_SHOWN, Event, deletion, events, versioned
 from app.core.recording import Failure, File, LastError, Task, Tracking
 from app.core.schedule import Policy, Urgency, next_poll_at
 from app.errors import (
@@ -101,7 +101,7 @@ class Tasks:
         async with self._database.write() as connection:
             created = await self._create(connection, first, urgency, now=now)
             others = sorted({one.task_id for one in wanted} - created.keys())
-            there = created | (await store.find_tasks(connection, others, lock=True) if others else {})
+            there = created | await self._find_to_merge(connection, others, wanted)
             done = [
                 Registered(one.task_id, "invalid", error=app)
                 if isinstance(app, Refusal)
@@ -110,6 +110,18 @@ class Tasks:
             ]
         self._wake()
         return done
+
+    async def _find_to_merge(
+        self, connection: Connection, task_ids: list[str], wanted: Sequence[NewTask]
+    ) -> dict[str, Task]:
+        """The tasks that are there already; locked only if their labels change: repeating must not queue up."""
+        found = await store.find_tasks(connection, task_ids) if task_ids else {}
+        changed = {
+            one.task_id
+            for one in wanted
+            if one.task_id in found and one.labels.items() - found[one.task_id].labels.items()
+        }
+        return found | (await store.find_tasks(connection, sorted(changed), lock=True) if changed else {})
 
     def _resolve(self, wanted: NewTask, *, now: datetime) -> int | Refusal:
         """The app a task belongs to, or what is wrong with its registration."""
@@ -140,8 +152,7 @@ class Tasks:
         for app_id in {task.app_id for task in created.values()}:
             of_app = {id_: no for id_, no in claims.items() if created[id_].app_id == app_id}
             await polls.add(connection, app_id, of_app, urgency, now)
-        for task in created.values():
-            await self._tell(connection, None, task, source="api", now=now)
+        await self._tell(connection, [(None, task) for task in created.values()], source="api", now=now)
         queued = replace(recording.Polling(), next_poll_at=now)
         return {task_id: replace(task, polling=queued) for task_id, task in created.items()}
 
@@ -297,15 +308,7 @@ class Tasks:
             task = replace(task, version=task.version + 1)
             await store.erase_task(connection, task)
             await event_store.erase(connection, task_id)
-            row = event_store.row(
-                deletion(task),
-                id=self._clock.token(),
-                at=now,
-                app_id=task.app_id,
-                task_id=task_id,
-                version=task.version,
-                source="api",
-            )
+            row = self._row(deletion(task), task, source="api", now=now)
             await event_store.add(connection, [row])
 
     # -- what polls tell
@@ -352,29 +355,34 @@ class Tasks:
         if after != before:
             await store.save_task(connection, before, after)
         if after.version != before.version:
-            await self._tell(connection, before, after, source=source, now=now)
+            await self._tell(connection, [(before, after)], source=source, now=now)
         return after
 
     async def _tell(
-        self, connection: Connection, before: Task | None, after: Task, *, source: str, now: datetime
+        self, connection: Connection, moves: Sequence[tuple[Task | None, Task]], *, source: str, now: datetime
     ) -> None:
+        """Write the events of tasks that went from one state to another."""
         rows = [
-            event_store.row(
-                event,
-                id=self._clock.token(),
-                at=now,
-                app_id=after.app_id,
-                task_id=after.task_id,
-                version=after.version,
-                source=source,
-            )
+            self._row(event, after, source=source, now=now)
+            for before, after in moves
             for event in events(before, after)
         ]
         await event_store.add(connection, rows)
         for row in rows:
             about = row["data"].get("file") or row["data"]["task"]
             named = {"file_id": about["file_id"]} if "file_id" in about else {}
-            log.info(row["type"], task_id=after.task_id, version=after.version, status=about["status"], **named)
+            log.info(row["type"], task_id=row["task_id"], version=row["task_version"], status=about["status"], **named)
+
+    def _row(self, event: Event, task: Task, *, source: str, now: datetime) -> dict[str, Any]:
+        return event_store.row(
+            event,
+            id=self._clock.token(),
+            at=now,
+            app_id=task.app_id,
+            task_id=task.task_id,
+            version=task.version,
+            source=source,
+        )
 
 
 def _new_task(wanted: NewTask, app_id: int, *, now: datetime) -> Task:

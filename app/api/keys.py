@@ -1,0 +1,84 @@
+"""Who may enter: keys, their roles, and the guards of the routes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.api.problems import Problem
+from app.settings import ApiKey, Role
+from app.wiring import Service
+
+ROLES: tuple[Role, ...] = ("read", "write", "admin")
+_bearer = HTTPBearer(auto_error=False, description="One of the keys in API_KEYS")
+
+
+def find_key(keys: Sequence[ApiKey], secret: str) -> ApiKey | None:
+    """The key with this secret, as it stood in a header. Every key is compared, each in constant time."""
+    digest = hashlib.sha256(secret.encode("latin-1")).digest()  # headers are decoded so: these are the bytes sent
+    found = None
+    for key in keys:
+        if hmac.compare_digest(key.sha256, digest):
+            found = key
+    return found
+
+
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+async def is_known(request: Request, credentials: Credentials) -> bool:
+    """Whether the caller has a key, of whatever role; without keys everybody on this machine is known."""
+    keys = service_of(request).settings.api_keys
+    return not keys or (credentials is not None and find_key(keys, credentials.credentials) is not None)
+
+
+class Guard:
+    """A dependency that lets only keys of this role or a higher one pass."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    async def __call__(self, request: Request, credentials: Credentials) -> None:
+        keys = service_of(request).settings.api_keys
+        if not keys:  # then the service listens on loopback only
+            return
+        key = find_key(keys, credentials.credentials) if credentials else None
+        if key is None:
+            raise Problem("unauthenticated", "send a key as `Authorization: Bearer SECRET`")
+        if ROLES.index(key.role) < ROLES.index(self.role):
+            raise Problem("forbidden", f"the key {key.name} has the role {key.role}; this needs {self.role}")
+
+
+def requires(role: Role) -> Any:
+    """For the dependencies of a route of a GuardedRoute's router."""
+    return Depends(Guard(role))
+
+
+class GuardedRoute(APIRoute):
+    """Asks its guards before it reads the body: a stranger's is not worth parsing, nor is its fault told."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+        guards = [one.dependency for one in self.dependencies if isinstance(one.dependency, Guard)]
+
+        async def guarded(request: Request) -> Response:
+            for guard in guards:
+                await guard(request, await _bearer(request))
+            return await answer(request)
+
+        return guarded
+
+
+def service_of(request: Request) -> Service:
+    """The parts, for the routes."""
+    service: Service = request.app.state.service
+    return service
+
+
+TheService = Annotated[Service, Depends(service_of)]

@@ -1,0 +1,137 @@
+"""Every error as an RFC 9457 answer: the table from codes to statuses, and from errors to codes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.errors import DatabaseUnavailable, Fault, Refusal
+
+STATUS_OF = {
+    "invalid_request": 422,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "app_conflict": 409,
+    "not_pollable": 409,
+    "precondition_failed": 412,
+    "too_large": 413,
+    "unsupported_media_type": 415,
+    "unavailable": 503,
+    "internal": 500,
+}
+TITLES = {
+    "invalid_request": "The request breaks a rule",
+    "unauthenticated": "A valid key is needed",
+    "forbidden": "This key may not do that",
+    "not_found": "There is no such thing",
+    "method_not_allowed": "This method is not offered here",
+    "app_conflict": "The task belongs to another app",
+    "not_pollable": "The task cannot be polled",
+    "precondition_failed": "The task has changed meanwhile",
+    "too_large": "The body is too large",
+    "unsupported_media_type": "The body must be JSON",
+    "unavailable": "Not available for now",
+    "internal": "Our own fault",
+}
+_CODE_OF_STATUS = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
+                   413: "too_large", 415: "unsupported_media_type", 503: "unavailable"}  # fmt: skip
+
+ADVICE = {
+    "invalid_request": "Each fault stands in `errors` with its place; mend it, nothing was changed.",
+    "unauthenticated": "Send `Authorization: Bearer SECRET` with one of the configured keys.",
+    "forbidden": "Use a key with the role the operation needs; a service without keys answers its own machine only.",
+    "not_found": "Check the address and the id; ids are case-sensitive.",
+    "method_not_allowed": "See the documentation for the methods of this address.",
+    "app_conflict": "The id is registered already under another app_id.",
+    "not_pollable": "The task is untracked, its app is not configured, or its 3-day query window has closed.",
+    "precondition_failed": "Get the task again, look at what changed, and repeat with its new ETag.",
+    "too_large": "Bodies are at most 1 MiB, batches 8 MiB; send several.",
+    "unsupported_media_type": "Send the body as JSON with Content-Type: application/json.",
+    "unavailable": "The database was away for a moment; nothing was changed. Try again after Retry-After.",
+    "internal": "Tell the operators the request_id.",
+}
+
+RETRY_AFTER = 5
+"""Seconds after which asking again makes sense when the database was away."""
+
+
+class Problem(HTTPException):
+    """An error of the edge itself, by its problem code."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(STATUS_OF[code], detail)
+        self.code = code
+
+
+def problem(
+    code: str, detail: str, *, faults: Sequence[Fault] = (), headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """An RFC 9457 answer."""
+    status = STATUS_OF[code]
+    body: dict[str, Any] = {
+        "type": f"/docs/problems#{code}",
+        "title": TITLES[code],
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": structlog.contextvars.get_contextvars().get("request_id"),
+    }
+    if status == 422:
+        body["errors"] = [{"pointer": fault.pointer, "detail": fault.detail} for fault in faults]
+    extra = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    if status == 503:
+        extra["Retry-After"] = str(RETRY_AFTER)
+    return JSONResponse(body, status, extra | (headers or {}), media_type="application/problem+json")
+
+
+def add_error_answers(app: FastAPI) -> None:
+    """One table from errors to answers, the framework's own errors included."""
+
+    async def refused(request: Request, error: Refusal) -> JSONResponse:
+        return problem(error.code, error.detail, faults=error.faults)
+
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [fault_of(fault) for fault in error.errors()]
+        first = faults[0]
+        return problem("invalid_request", f"{first.pointer or 'body'}: {first.detail}", faults=faults)
+
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        code = getattr(error, "code", None) or _CODE_OF_STATUS.get(error.status_code, "invalid_request")
+        faults = [Fault("", str(error.detail))]  # of the whole body: the framework could not read it
+        return problem(code, str(error.detail), faults=faults, headers=dict(error.headers or {}))
+
+    async def down(request: Request, error: DatabaseUnavailable) -> JSONResponse:
+        structlog.get_logger(__name__).warning("database unavailable", error=str(error))
+        return problem("unavailable", "the database is not available; nothing was changed, try again")
+
+    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
+        Refusal: refused,
+        RequestValidationError: invalid,
+        HTTPException: http,
+        DatabaseUnavailable: down,
+    }
+    for kind, answer in handlers.items():
+        app.add_exception_handler(kind, answer)
+
+
+def fault_of(fault: Mapping[str, Any]) -> Fault:
+    """One of the framework's faults in our words."""
+    if fault["type"] == "json_invalid":  # its place is a number of characters, not a pointer
+        return Fault("", f"is not JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}")
+    return Fault(pointer(fault["loc"]), str(fault["msg"]))
+
+
+def pointer(place: Sequence[str | int]) -> str:
+    """Where a fault lies: a JSON pointer into the body, or the parameter's name."""
+    source, *rest = place
+    if source != "body":
+        return str(rest[0]) if rest else str(source)
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in rest)
