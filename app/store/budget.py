@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, or_, select, update
+from sqlalchemy import ColumnElement, Double, and_, bindparam, case, or_, select, update
 
 from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE, AppState
 from app.store.engine import Connection, budget_clock
-from app.store.models import BudgetRow, PermitRow
+from app.store.models import BudgetRow, PermitRow, table_of
 from app.store.tasks import upsert
+
+PERMITS, BUDGETS = table_of(PermitRow), table_of(BudgetRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,30 +52,8 @@ async def take(connection: Connection, app_id: int, action: str, allowed: int, *
 
     A permit that another process used last is free a head start later.
     """
-    free = (
-        select(PermitRow.slot)
-        .where(
-            *_of(PermitRow, app_id, action),
-            PermitRow.slot < allowed,
-            PermitRow.free_at <= budget_clock() - _head_start(holder),
-        )
-        .order_by(PermitRow.free_at)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
-    statement = (
-        update(PermitRow)
-        .where(*_of(PermitRow, app_id, action), PermitRow.slot == free)
-        .values(
-            fence=PermitRow.fence + 1,
-            holder=holder,
-            doubt_at=budget_clock() + LEASE,
-            free_at=budget_clock() + (LEASE + DOUBT),
-        )
-        .returning(PermitRow.slot, PermitRow.fence)
-    )
-    row = (await connection.execute(statement)).one_or_none()
+    given = {"of_app": app_id, "of_action": action, "allowed": allowed, "me": holder}
+    row = (await connection.execute(_TAKE, given)).one_or_none()
     return Permit(app_id, action, row.slot, row.fence) if row else None
 
 
@@ -82,13 +62,8 @@ async def give_back(connection: Connection, permit: Permit, *, since_answer: flo
 
     The answer is evidence: what was given up before this call was sent (``since_send`` seconds ago) has arrived by now.
     """
-    settled = or_(_mine(permit), PermitRow.doubt_at < budget_clock() - since_send)
-    statement = (
-        update(PermitRow)
-        .where(*_of(PermitRow, permit.app_id, permit.action), settled)
-        .values(doubt_at=None, free_at=budget_clock() + (COOL_DOWN - since_answer))
-    )
-    await connection.execute(statement)
+    given = {"of_app": permit.app_id, "of_action": permit.action, "my_slot": permit.slot, "my_fence": permit.fence}
+    await connection.execute(_GIVE_BACK, given | {"since_answer": since_answer, "since_send": since_send})
 
 
 async def release_doubts(
@@ -153,12 +128,8 @@ async def heal(connection: Connection, app_id: int, action: str) -> None:
 
 async def state(connection: Connection, app_id: int, action: str, *, lock: bool = False) -> tuple[AppState, float]:
     """What the app's calls have come to, and the time on the budget's clock."""
-    statement = select(BudgetRow.__table__, budget_clock().label("now")).where(*_of(BudgetRow, app_id, action))
-    if lock:
-        statement = statement.with_for_update(of=BudgetRow)
-    row = (await connection.execute(statement)).one()
-    values = {name: value for name, value in row._mapping.items() if name not in ("app_id", "action", "now")}
-    return AppState(**values), row.now
+    row = (await connection.execute(_LOCK_STATE if lock else _STATE, {"of_app": app_id, "of_action": action})).one()
+    return AppState(**{name: row._mapping[name] for name in _STATE_FIELDS}), row.now
 
 
 async def save_state(connection: Connection, app_id: int, action: str, state: AppState) -> None:
@@ -168,11 +139,7 @@ async def save_state(connection: Connection, app_id: int, action: str, state: Ap
 
 async def forget_misses(connection: Connection, app_id: int, action: str) -> None:
     """A good answer: the misses in a row are over, and so is a pause."""
-    await connection.execute(
-        update(BudgetRow)
-        .where(*_of(BudgetRow, app_id, action), or_(BudgetRow.misses > 0, BudgetRow.paused.is_not(None)))
-        .values(misses=0, paused=None)
-    )
+    await connection.execute(_FORGET_MISSES, {"of_app": app_id, "of_action": action})
 
 
 async def take_probe(connection: Connection, app_id: int, action: str, *, wait: float, longest: float) -> bool:
@@ -189,13 +156,13 @@ async def take_probe(connection: Connection, app_id: int, action: str, *, wait: 
     return (await connection.execute(statement.returning(BudgetRow.app_id))).first() is not None
 
 
+def _head_start(holder: Any) -> ColumnElement[float]:
+    others = and_(PERMITS.c.holder.is_not(None), PERMITS.c.holder != holder)
+    return case((others, HEAD_START), else_=0.0)
+
+
 def _of(table: Any, app_id: int, action: str) -> tuple[ColumnElement[bool], ...]:
     return table.app_id == app_id, table.action == action
-
-
-def _head_start(holder: str) -> ColumnElement[float]:
-    others = and_(PermitRow.holder.is_not(None), PermitRow.holder != holder)
-    return case((others, HEAD_START), else_=0.0)
 
 
 def _mine(permit: Permit) -> ColumnElement[bool]:
@@ -208,3 +175,52 @@ def _mine(permit: Permit) -> ColumnElement[bool]:
 
 def _least(first: Any, second: Any) -> ColumnElement[float]:
     return case((first < second, first), else_=second)
+
+
+# Statements of every poll are built once: building them took longer than running them.
+
+_STATE_FIELDS = [field.name for field in fields(AppState)]
+_THESE_PERMITS = (PERMITS.c.app_id == bindparam("of_app"), PERMITS.c.action == bindparam("of_action"))
+_THIS_BUDGET = (BUDGETS.c.app_id == bindparam("of_app"), BUDGETS.c.action == bindparam("of_action"))
+
+_FREE = (
+    select(PERMITS.c.slot)
+    .where(
+        *_THESE_PERMITS,
+        PERMITS.c.slot < bindparam("allowed"),
+        PERMITS.c.free_at <= budget_clock() - _head_start(bindparam("me")),
+    )
+    .order_by(PERMITS.c.free_at)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+_TAKE = (
+    update(PERMITS)
+    .where(*_THESE_PERMITS, PERMITS.c.slot == _FREE)
+    .values(
+        fence=PERMITS.c.fence + 1,
+        holder=bindparam("me"),
+        doubt_at=budget_clock() + LEASE,
+        free_at=budget_clock() + (LEASE + DOUBT),
+    )
+    .returning(PERMITS.c.slot, PERMITS.c.fence)
+)
+_GIVE_BACK = (
+    update(PERMITS)
+    .where(
+        *_THESE_PERMITS,
+        or_(
+            and_(PERMITS.c.slot == bindparam("my_slot"), PERMITS.c.fence == bindparam("my_fence")),
+            PERMITS.c.doubt_at < budget_clock() - bindparam("since_send", type_=Double()),
+        ),
+    )
+    .values(doubt_at=None, free_at=budget_clock() + COOL_DOWN - bindparam("since_answer", type_=Double()))
+)
+_STATE = select(*(BUDGETS.c[name] for name in _STATE_FIELDS), budget_clock().label("now")).where(*_THIS_BUDGET)
+_LOCK_STATE = _STATE.with_for_update(of=BUDGETS)
+_FORGET_MISSES = (
+    update(BUDGETS)
+    .where(*_THIS_BUDGET, or_(BUDGETS.c.misses > 0, BUDGETS.c.paused.is_not(None)))
+    .values(misses=0, paused=None)
+)

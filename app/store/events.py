@@ -11,7 +11,9 @@ from sqlalchemy import insert, select, update
 
 from app.core.public import Event
 from app.store.engine import Connection
-from app.store.models import EventRow
+from app.store.models import EventRow, table_of
+
+_INSERT = insert(table_of(EventRow))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,7 @@ class StoredEvent:
 async def add(connection: Connection, events: Sequence[dict[str, Any]]) -> None:
     """Append events; each a row but for its ``seq``."""
     if events:
-        await connection.execute(insert(EventRow), events)
+        await connection.execute(_INSERT, events)
 
 
 def row(event: Event, *, id: str, at: datetime, app_id: int, task_id: str, version: int, source: str) -> dict[str, Any]:

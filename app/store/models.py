@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     JSON,
@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     String,
+    Table,
     Text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -62,6 +63,11 @@ class Base(DeclarativeBase):
 TaskId = String(16).with_variant(String(16, collation="C"), "postgresql")
 FileId = Text().with_variant(Text(collation="C"), "postgresql")
 Serial = BigInteger().with_variant(Integer, "sqlite")
+
+
+def table_of(row: type[Base]) -> Table:
+    """The table behind a row's class: statements on it are cheaper to build and to run than on the class."""
+    return cast(Table, row.__table__)
 
 
 class TaskRow(Base):

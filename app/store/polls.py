@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import case, delete, exists, func, or_, select, update
+from sqlalchemy import bindparam, case, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.core.schedule import Urgency
 from app.store.engine import Connection
-from app.store.models import PollRow, TaskRow
+from app.store.models import PollRow, TaskRow, table_of
 from app.store.tasks import upsert
+
+POLLS = table_of(PollRow)
 
 CLAIM_LEASE = timedelta(seconds=30)
 """How long a claimed task stays with its process; longer than a call and its recording."""
@@ -32,30 +36,40 @@ class Claim:
 
 async def any_due(connection: Connection, app_id: int, *, now: datetime) -> bool:
     """Whether anything of this app is to be polled now."""
-    due = exists().where(PollRow.app_id == app_id, PollRow.urgency.in_(list(Urgency)), PollRow.next_poll_at <= now)
-    return bool((await connection.execute(select(due))).scalar())
+    return bool((await connection.execute(_ANY_DUE, {"of_app": app_id, "now": now})).scalar())
 
 
 async def claim(connection: Connection, app_id: int, *, order: Sequence[Urgency], now: datetime) -> Claim | None:
     """Claim the first due task, by class in the given order, then by date; None if nothing is due."""
+    until = now + CLAIM_LEASE
+    given = {"of_app": app_id, "now": now, "until": until}
+    row = (await connection.execute(_claim(tuple(order)), given)).one_or_none()
+    return Claim(row.task_id, row.claim_no, until) if row else None
+
+
+# Statements of every poll are built once: building them took longer than running them.
+
+_DUE = (POLLS.c.app_id == bindparam("of_app"), POLLS.c.next_poll_at <= bindparam("now"))
+_ANY_DUE = select(exists().where(*_DUE, POLLS.c.urgency.in_(list(Urgency))))
+
+
+@cache
+def _claim(order: tuple[Urgency, ...]) -> ReturningUpdate[Any]:
     first = [
-        select(PollRow.task_id)
-        .where(PollRow.app_id == app_id, PollRow.urgency == urgency, PollRow.next_poll_at <= now)
-        .order_by(PollRow.next_poll_at)
+        select(POLLS.c.task_id)
+        .where(*_DUE, POLLS.c.urgency == literal_column(str(int(urgency))))
+        .order_by(POLLS.c.next_poll_at)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
         for urgency in order
     ]
-    until = now + CLAIM_LEASE
-    statement = (
-        update(PollRow)
-        .where(PollRow.task_id == func.coalesce(*first, None))
-        .values(next_poll_at=until, claim_no=PollRow.claim_no + 1)
-        .returning(PollRow.task_id, PollRow.claim_no)
+    return (
+        update(POLLS)
+        .where(POLLS.c.task_id == func.coalesce(*first, None))
+        .values(next_poll_at=bindparam("until"), claim_no=POLLS.c.claim_no + 1)
+        .returning(POLLS.c.task_id, POLLS.c.claim_no)
     )
-    row = (await connection.execute(statement)).one_or_none()
-    return Claim(row.task_id, row.claim_no, until) if row else None
 
 
 async def add(connection: Connection, app_id: int, claims: Mapping[str, int], urgency: Urgency, at: datetime) -> None:
@@ -83,18 +97,35 @@ async def hurry(
 
 async def plan(connection: Connection, claim: Claim, urgency: Urgency, at: datetime) -> bool:
     """Set the next date after a claim's poll; False if somebody hurried or claimed the task meanwhile."""
-    statement = update(PollRow).where(*_untouched(claim)).values(urgency=urgency, next_poll_at=at)
-    return (await connection.execute(statement.returning(PollRow.task_id))).first() is not None
+    given = _given(claim) | {"new_urgency": urgency, "new_date": at}
+    return (await connection.execute(_PLAN, given)).first() is not None
 
 
 async def put_off(connection: Connection, claim: Claim, at: datetime) -> None:
     """Set another date after a claim that came to nothing; the class stays as it was."""
-    await connection.execute(update(PollRow).where(*_untouched(claim)).values(next_poll_at=at))
+    await connection.execute(update(POLLS).where(*_UNTOUCHED).values(next_poll_at=at), _given(claim))
 
 
 async def finish(connection: Connection, claim: Claim) -> None:
     """Take the task from the queue after a claim's poll, unless somebody hurried or claimed it meanwhile."""
-    await connection.execute(delete(PollRow).where(*_untouched(claim)))
+    await connection.execute(delete(POLLS).where(*_UNTOUCHED), _given(claim))
+
+
+_UNTOUCHED = (
+    POLLS.c.task_id == bindparam("claimed_task"),
+    POLLS.c.claim_no == bindparam("claimed_no"),
+    POLLS.c.next_poll_at == bindparam("claimed_until"),
+)
+_PLAN = (
+    update(POLLS)
+    .where(*_UNTOUCHED)
+    .values(urgency=bindparam("new_urgency"), next_poll_at=bindparam("new_date"))
+    .returning(POLLS.c.task_id)
+)
+
+
+def _given(claim: Claim) -> dict[str, Any]:
+    return {"claimed_task": claim.task_id, "claimed_no": claim.claim_no, "claimed_until": claim.until}
 
 
 async def drop(connection: Connection, task_id: str) -> None:
@@ -114,11 +145,3 @@ async def without_app(
         .limit(limit)
     )
     return list((await connection.execute(statement)).scalars())
-
-
-def _untouched(claim: Claim) -> tuple[Any, ...]:
-    return (
-        PollRow.task_id == claim.task_id,
-        PollRow.claim_no == claim.claim_no,
-        PollRow.next_poll_at == claim.until,
-    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core.public import error_json
@@ -24,7 +25,7 @@ from app.core.recording import (
     Tracking,
 )
 from app.store.engine import Connection
-from app.store.models import AnswerRow, FileRow, LabelRow, PollRow, TaskRow, TombstoneRow
+from app.store.models import AnswerRow, FileRow, LabelRow, PollRow, TaskRow, TombstoneRow, table_of
 
 _SEEN = [field.name for field in fields(SeenFile)]
 _POLLING = ["last_polled_at", "poll_count", "consecutive_failures"]
@@ -34,13 +35,19 @@ _PLAIN = [
     if column.name not in {*_POLLING, "last_error", "query_deadline", "labels", "file_counts"}
 ]
 
-TASK_COLUMNS = (*TaskRow.__table__.columns, PollRow.next_poll_at)
-TASKS = TaskRow.__table__.outerjoin(PollRow.__table__, TaskRow.task_id == PollRow.task_id)
+_TASKS, _FILES, _ANSWERS = table_of(TaskRow), table_of(FileRow), table_of(AnswerRow)
+_POLLS = table_of(PollRow)
+TASK_COLUMNS = (*_TASKS.columns, _POLLS.c.next_poll_at)
+TASKS = _TASKS.outerjoin(_POLLS, _TASKS.c.task_id == _POLLS.c.task_id)
+
+
+INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+"""Each engine's own INSERT, which knows ON CONFLICT."""
 
 
 def upsert(connection: Connection) -> Any:
-    """The engine's own INSERT, which knows ON CONFLICT."""
-    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    """The INSERT of this connection's engine."""
+    return INSERT[connection.dialect.name]
 
 
 def to_task(row: Row[Any], files: Mapping[str, File] | None = None) -> Task:
@@ -145,26 +152,22 @@ async def find_task(
     at_most: int | None = None,
 ) -> Task | None:
     """One task, with all of its files, or with the first ``at_most`` by the time they began."""
-    task = (await find_tasks(connection, [task_id], lock=lock)).get(task_id)
-    if task is None or not files or not task.file_counts:
-        return task
-    statement = select(FileRow.__table__).where(FileRow.task_id == task_id)
-    if at_most is not None:
-        statement = statement.order_by(FileRow.began_at.nulls_last(), FileRow.file_id).limit(at_most)
-    rows = (await connection.execute(statement)).all()
-    return replace(task, files={row.file_id: to_file(row) for row in rows})
+    row = (await connection.execute(_LOCK_ONE if lock else _ONE, {"id": task_id})).one_or_none()
+    if row is None:
+        return None
+    if not files or not row.file_counts:
+        return to_task(row)
+    given = {"id": task_id, "at_most": at_most}
+    rows = await connection.execute(_ITS_FILES if at_most is None else _ITS_FIRST_FILES, given)
+    return to_task(row, {file.file_id: to_file(file) for file in rows})
 
 
 async def save_task(connection: Connection, before: Task, after: Task) -> None:
     """Write what changed of a task and its files."""
-    await connection.execute(update(TaskRow).where(TaskRow.task_id == after.task_id).values(task_values(after)))
+    await connection.execute(_UPDATE, {"id": after.task_id, **task_values(after)})
     changed = [file for file_id, file in after.files.items() if before.files.get(file_id) != file]
     if changed:
-        statement = upsert(connection)(FileRow)
-        key = {"task_id", "file_id"}
-        columns = {c.name: statement.excluded[c.name] for c in FileRow.__table__.columns if c.name not in key}
-        statement = statement.on_conflict_do_update(index_elements=["task_id", "file_id"], set_=columns)
-        await connection.execute(statement, [file_values(after, file) for file in changed])
+        await connection.execute(_upsert_files(connection.dialect.name), [file_values(after, file) for file in changed])
     if before.labels != after.labels:
         await connection.execute(delete(LabelRow).where(LabelRow.task_id == after.task_id))
         await _add_labels(connection, [after])
@@ -173,11 +176,7 @@ async def save_task(connection: Connection, before: Task, after: Task) -> None:
 async def save_answer(connection: Connection, task_id: str, body: str, *, asked_at: datetime, claim_no: int) -> None:
     """Keep the provider's raw answer, unless that of a later claim is kept already."""
     row = {"task_id": task_id, "asked_at": asked_at, "claim_no": claim_no, "body": body}
-    statement = upsert(connection)(AnswerRow).values(row)
-    statement = statement.on_conflict_do_update(
-        index_elements=["task_id"], set_=row, where=AnswerRow.claim_no < claim_no
-    )
-    await connection.execute(statement)
+    await connection.execute(_upsert_answer(connection.dialect.name), row)
 
 
 async def find_answer(connection: Connection, task_id: str) -> tuple[datetime, str] | None:
@@ -209,3 +208,29 @@ async def lift_tombstones(connection: Connection, task_ids: Sequence[str]) -> di
         .returning(TombstoneRow.task_id, TombstoneRow.version, TombstoneRow.claim_no)
     )
     return {row.task_id: (row.version, row.claim_no) for row in await connection.execute(statement)}
+
+
+# Statements of every poll are built once: building them took longer than running them.
+
+_ONE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id == bindparam("id"))
+_LOCK_ONE = _ONE.with_for_update(of=_TASKS)
+_ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))
+_ITS_FIRST_FILES = _ITS_FILES.order_by(_FILES.c.began_at.nulls_last(), _FILES.c.file_id).limit(bindparam("at_most"))
+_UPDATE = update(_TASKS).where(_TASKS.c.task_id == bindparam("id"))
+
+
+@cache
+def _upsert_files(dialect: str) -> Any:
+    statement = INSERT[dialect](_FILES)
+    key = {"task_id", "file_id"}
+    columns = {column.name: statement.excluded[column.name] for column in _FILES.columns if column.name not in key}
+    return statement.on_conflict_do_update(index_elements=["task_id", "file_id"], set_=columns)
+
+
+@cache
+def _upsert_answer(dialect: str) -> Any:
+    statement = INSERT[dialect](_ANSWERS)
+    newer = {name: statement.excluded[name] for name in ("asked_at", "claim_no", "body")}
+    return statement.on_conflict_do_update(
+        index_elements=["task_id"], set_=newer, where=_ANSWERS.c.claim_no < statement.excluded.claim_no
+    )

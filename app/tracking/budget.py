@@ -34,9 +34,9 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No permit now. Try again in ``seconds``; if ``probe``, only the answer to a probe can free one sooner."""
+    """No permit before ``until`` (monotonic time); if ``probe``, only the answer to a probe can free one sooner."""
 
-    seconds: float
+    until: float
     probe: bool = False
 
 
@@ -51,8 +51,8 @@ class OwnClockRule:
         """None if a place is free."""
         if min(self._free_at) <= now:
             return None
-        known = [at - now for place, at in enumerate(self._free_at) if place not in self._given_up_at]
-        return Wait(min([*known, COOL_DOWN]), probe=not known)
+        known = [at for place, at in enumerate(self._free_at) if place not in self._given_up_at]
+        return Wait(min([*known, now + COOL_DOWN]), probe=not known)
 
     def take(self) -> int:
         place = min(range(len(self._free_at)), key=self._free_at.__getitem__)
@@ -112,21 +112,22 @@ class Budget:
             permit = await store.take(connection, self.app_id, DESCRIBE_RECORD_STATUS, allowed, holder=self._name)
         self._in_vain = permit is None
         if permit is None:
-            return await self._look(connection) or Wait(0.005)  # another process is taking it just now
+            # If there is one after all, another process is taking it just now.
+            return await self._look(connection) or Wait(started + 0.005)
         return Turn(permit, self._own.take(), Call(deadline=started + CALL))
 
     async def _look(self, connection: Connection) -> Wait | None:
         state, now = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS)
         if state.paused:
             # Not for long: another process may hear first that the provider is back.
-            return Wait(min(max(state.probe_at - now, 0.05), 1.0), probe=True)
+            return Wait(self._clock.monotonic() + min(max(state.probe_at - now, 0.05), 1.0), probe=True)
         allowed = state.allowed(self._limit, now=now)
         stand = await store.permits(connection, self.app_id, DESCRIBE_RECORD_STATUS, allowed, holder=self._name)
         if stand.astray:
             self._astray = True
         if stand.wait == 0.0:
             return None
-        return Wait(stand.wait, probe=stand.in_doubt == allowed)
+        return Wait(self._clock.monotonic() + stand.wait, probe=stand.in_doubt == allowed)
 
     async def heal(self) -> None:
         """Cut times that lie too far ahead, if a look found some."""

@@ -141,10 +141,12 @@ class _AppPoller:
         await self._budget.heal()
         if step.probe:
             await self._budget.probe()
-        await self._sleep(step.seconds, self._stopped)
+        await self._sleep(step.until - self._clock.monotonic(), self._stopped)
 
     async def _sleep(self, seconds: float, unless: asyncio.Event) -> None:
         """Sleep until the event happens, or for so many seconds."""
+        if seconds <= 0:
+            return
         ends = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(unless.wait())]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for end in ends:
