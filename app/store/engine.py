@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Double, event, func, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -61,27 +61,29 @@ class Database:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
         self._clock = clock
-        self.engine = self._sqlite_engine() if self.is_sqlite else self._postgresql_engine()
-        # SQLite has one writer at a time: its own waiting is a loop of sleeps, this queue is fair and wakes at once.
-        self._writer: asyncio.Lock | None = asyncio.Lock() if self.is_sqlite else None
-        self._reading = self.engine.execution_options(**({"read": True} if self.is_sqlite else AUTOCOMMIT))
+        if self.is_sqlite:
+            # One writer at a time is all SQLite has: a pool of one connection is a fair queue for it.
+            self.engine = self._sqlite_engine("BEGIN IMMEDIATE", connections=1, busy=SQLITE_BUSY, wait=2 * WAIT)
+            self._reading = self._sqlite_engine("BEGIN", connections=POOL_SIZE, busy=WAIT, wait=WAIT)
+        else:
+            self.engine = self._postgresql_engine()
+            self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    def _sqlite_engine(self) -> AsyncEngine:
+    def _sqlite_engine(self, begin: str, *, connections: int, busy: float, wait: float) -> AsyncEngine:
         Path(self.url.removeprefix("sqlite+aiosqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_async_engine(self.url, pool_size=POOL_SIZE, max_overflow=0, pool_timeout=WAIT)
+        engine = create_async_engine(self.url, pool_size=connections, max_overflow=0, pool_timeout=wait)
 
         @event.listens_for(engine.sync_engine, "connect")
         def connect(connection: Any, record: Any) -> None:
             connection.isolation_level = None  # the driver's own BEGIN comes too late: updates were lost
-            for pragma in SQLITE_PRAGMAS:
+            for pragma in (f"busy_timeout={busy * 1000:.0f}", *SQLITE_PRAGMAS):
                 connection.execute(f"PRAGMA {pragma}").close()
             connection.create_function("budget_clock", 0, self._clock.monotonic)
 
         @event.listens_for(engine.sync_engine, "begin")
-        def begin(connection: Any) -> None:
+        def begin_transaction(connection: Any) -> None:
             # A deferred transaction that turns to writing fails at once when another writes: no waiting there.
-            reads = connection.get_execution_options().get("read")
-            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+            connection.exec_driver_sql(begin)
 
         return engine
 
@@ -114,20 +116,29 @@ class Database:
     async def write(self) -> AsyncIterator[Connection]:
         """A connection in a transaction that commits at the end, or rolls back if an exception passes."""
         with unavailable_if_down():
-            async with self._turn(), self.engine.begin() as connection:
+            async with self.engine.connect() as connection, self.transaction(connection):
                 yield connection
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        if self._writer is None:
-            yield
-            return
-        async with asyncio.timeout(2 * WAIT):
-            await self._writer.acquire()
+    async def transaction(self, connection: Connection) -> AsyncIterator[None]:
+        """A transaction on this connection of ``engine``."""
+        transaction = await self._begin(connection)
         try:
             yield
-        finally:
-            self._writer.release()
+        except BaseException:
+            await transaction.rollback()
+            raise
+        await transaction.commit()
+
+    async def _begin(self, connection: Connection) -> AsyncTransaction:
+        """Begin; while another process writes to the same SQLite file, try again, up to WAIT seconds."""
+        give_up = asyncio.get_running_loop().time() + WAIT
+        while True:
+            try:
+                return await connection.begin()
+            except OperationalError as error:
+                if "locked" not in str(error.orig) or asyncio.get_running_loop().time() > give_up:
+                    raise
 
     async def synchronise(self) -> None:
         """Set the service's clock by the database's."""
@@ -145,12 +156,14 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+        await self._reading.dispose()
 
 
-AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
+SQLITE_BUSY = 0.02
+"""Seconds SQLite waits by itself for another process's write: it sleeps longer and longer between its looks, and so
+would lose every race for a busy file. We look again ourselves."""
 
 SQLITE_PRAGMAS = (
-    f"busy_timeout={WAIT * 1000:.0f}",
     "journal_mode=WAL",
     "synchronous=FULL",  # an acknowledged registration survives a power cut
     "foreign_keys=ON",

@@ -42,7 +42,7 @@ async def migrate(database: Database, revision: str = "head") -> None:
                 # Rebuilding a table would otherwise delete what refers to it; it cannot be set in a transaction.
                 raw = await connection.get_raw_connection()
                 await raw.driver_connection.execute("PRAGMA foreign_keys=OFF")  # type: ignore[union-attr]
-            async with connection.begin():
+            async with database.transaction(connection):
                 if not database.is_sqlite:
                     await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
                 if revision != "head" or await _revision(connection) != HEAD:
