@@ -25,7 +25,7 @@ from app.settings import Settings, load_settings
 from app.store import schema
 from app.store.engine import Database
 from app.telemetry import configure_logging
-from app.tracking.tasks import NewTask
+from app.tracking.registration import NewTask
 from app.wiring import Service, open_service, running
 
 log = structlog.get_logger(__name__)
@@ -151,7 +151,7 @@ async def _serve(
                 timeout_graceful_shutdown=max(1, int(settings.shutdown_timeout) - 2),
             )
             for task_id in tasks:
-                await service.tasks.register(NewTask(task_id=task_id, labels={"demo": "yes"}))
+                await service.registration.register(NewTask(task_id=task_id, labels={"demo": "yes"}))
             async with running(service):
                 typer.echo(_greeting(settings, listener, simulated=simulated), err=True)
                 await _Server(config, service).serve(sockets=[listener])

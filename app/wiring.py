@@ -19,9 +19,12 @@ from app.store import schema
 from app.store.engine import Database
 from app.ticker import Job, Ticker
 from app.tracking.budget import Budget
+from app.tracking.changes import Changes
 from app.tracking.health import HealthCheck
 from app.tracking.housekeeping import Housekeeping
+from app.tracking.observations import Observations
 from app.tracking.poller import TICK, Poller
+from app.tracking.registration import Registration
 from app.tracking.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -34,7 +37,9 @@ class Service:
     settings: Settings
     clock: Clock
     database: Database
+    registration: Registration
     tasks: Tasks
+    observations: Observations
     budgets: dict[int, Budget]
     poller: Poller
     housekeeping: Housekeeping
@@ -117,9 +122,12 @@ def _build(
         poller.wake()
         ticker.wake("poll")
 
-    tasks = Tasks(database, clock, app_ids=budgets, policy=policy, wake=wake)
-    poller = Poller(database, clock, tasks, list(budgets.values()), alive=lambda: ticker.beat("poll"))
-    housekeeping = Housekeeping(database, clock, tasks, app_ids=budgets)
+    changes = Changes(clock)
+    registration = Registration(database, clock, changes, app_ids=budgets, wake=wake)
+    tasks = Tasks(database, clock, changes, app_ids=budgets, wake=wake)
+    observations = Observations(clock, changes, policy)
+    poller = Poller(database, clock, observations, list(budgets.values()), alive=lambda: ticker.beat("poll"))
+    housekeeping = Housekeeping(database, clock, changes, app_ids=budgets)
     ticker = Ticker(
         [
             Job("poll", poller.run_once, every=timedelta(seconds=TICK)),
@@ -129,7 +137,20 @@ def _build(
         clock,
     )
     health = HealthCheck(database, budgets, ticker.stuck)
-    return Service(settings, clock, database, tasks, budgets, poller, housekeeping, ticker, health, simulated)
+    return Service(
+        settings=settings,
+        clock=clock,
+        database=database,
+        registration=registration,
+        tasks=tasks,
+        observations=observations,
+        budgets=budgets,
+        poller=poller,
+        housekeeping=housekeeping,
+        ticker=ticker,
+        health=health,
+        simulated=simulated,
+    )
 
 
 @asynccontextmanager

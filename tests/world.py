@@ -199,11 +199,11 @@ async def observe(
     claimed = await claim(service, task_id)
     seen = Observation(claim_no=claimed.claim_no, asked_at=service.clock.now(), status=status, files=files, **facts)
     async with service.database.write() as connection:
-        await service.tasks.observe(connection, claimed, Described(seen, body, request_id="request"))
+        await service.observations.observe(connection, claimed, Described(seen, body, request_id="request"))
 
 
 async def fail(service: Service, task_id: str, error: ProviderError) -> None:
     """Let a poll of the task end in this error, now."""
     claimed = await claim(service, task_id)
     async with service.database.write() as connection:
-        await service.tasks.poll_failed(connection, claimed, error)
+        await service.observations.poll_failed(connection, claimed, error)

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from app.api.schemas import ProblemOut
 from app.errors import DatabaseUnavailable, Fault, Refusal
 
 STATUS_OF = {
@@ -135,3 +136,13 @@ def pointer(place: Sequence[str | int]) -> str:
     if source != "body":
         return str(rest[0]) if rest else str(source)
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in rest)
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"model": ProblemOut, "description": description, "content": {"application/problem+json": {}}}
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": _problem("Refused; nothing was changed."),
+    "503": _problem("Not available for now; see Retry-After."),
+}

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+from fastapi import Path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.clock import to_milliseconds
@@ -45,6 +46,7 @@ StorableText = Annotated[AnyText, Field(max_length=1024)]
 
 TASK_ID = r"^[A-Za-z0-9_-]{16}$"
 TaskId = Annotated[str, Field(pattern=TASK_ID, description="The provider's TaskId; case-sensitive.")]
+TaskIdPath = Annotated[str, Path(pattern=TASK_ID, description="The provider's TaskId.")]
 LabelKey = Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,63}$")]
 LabelValue = Annotated[AnyText, Field(max_length=255)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=16)]

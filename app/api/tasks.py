@@ -1,107 +1,28 @@
-"""Doors to tasks and files: parse, authorise, call one verb, shape the answer."""
+"""Doors to registered tasks: parse, authorise, call one verb, shape the answer."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Response
-from pydantic import TypeAdapter, ValidationError
+from fastapi import APIRouter, Header, Query, Response
 
 from app.api import lists
+from app.api.etags import expected, tag, versions
 from app.api.keys import GuardedRoute, TheService, requires
-from app.api.lists import FileQuery, ListQuery, TaskQuery
-from app.api.problems import pointer
+from app.api.lists import ListQuery, TaskQuery
+from app.api.problems import PROBLEMS
 from app.api.schemas import (
-    TASK_ID,
-    BatchErrorOut,
-    BatchIn,
-    BatchOut,
-    BatchResultOut,
     EventPage,
-    FilePage,
     LabelsIn,
-    ProblemOut,
-    TaskIn,
+    TaskIdPath,
     TaskOut,
     TaskPage,
 )
-from app.core.public import Json, file_json, task_json, task_with_files_json, time_text
-from app.core.recording import Task
-from app.errors import InvalidRequest, TaskNotFound
-from app.tracking.tasks import NewTask, Registered
+from app.core.public import Json, task_json, task_with_files_json, time_text
+from app.errors import TaskNotFound
 
-
-def _problem(description: str) -> dict[str, Any]:
-    return {"model": ProblemOut, "description": description, "content": {"application/problem+json": {}}}
-
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "4XX": _problem("Refused; nothing was changed."),
-    "503": _problem("Not available for now; see Retry-After."),
-}
 router = APIRouter(prefix="/v1", tags=["tasks"], responses=PROBLEMS, route_class=GuardedRoute)
-TaskIdPath = Annotated[str, Path(pattern=TASK_ID, description="The provider's TaskId.")]
 read, write, admin = requires("read"), requires("write"), requires("admin")
-
-
-def tag(task: Task) -> str:
-    """The weak ETag of a task's version."""
-    return f'W/"{task.version}"'
-
-
-@router.post(
-    "/tasks",
-    dependencies=[write],
-    status_code=201,
-    summary="Register a task",
-    operation_id="registerTask",
-    responses={200: {"model": TaskOut, "description": "It was registered already; its labels are merged."}},
-)
-async def register_task(body: TaskIn, service: TheService, response: Response) -> TaskOut:
-    """From now on the task is followed until it is settled or its query window has closed."""
-    done = await service.tasks.register(_new_task(body))
-    task = _task_of(done)
-    response.status_code = 201 if done.result == "created" else 200
-    response.headers["Location"] = f"/v1/tasks/{task.task_id}"
-    if done.result == "existing":
-        task = await service.tasks.get(task.task_id)
-    response.headers["ETag"] = tag(task)
-    return TaskOut(**task_with_files_json(task))
-
-
-@router.post(
-    "/tasks/batch",
-    dependencies=[write],
-    summary="Register many tasks",
-    operation_id="registerTasks",
-)
-async def register_tasks(body: BatchIn, service: TheService) -> BatchOut:
-    """Valid items commit together; after a 5xx or a broken connection repeat the whole."""
-    results: list[BatchResultOut | None] = []
-    wanted: list[NewTask] = []
-    for number, item in enumerate(body.tasks):
-        try:
-            wanted.append(_new_task(_ITEM.validate_python(item)))
-            results.append(None)
-        except ValidationError as error:
-            results.append(_invalid(number, item, error))
-    done = iter(enumerate(await service.tasks.register_batch(wanted))) if wanted else iter(())
-    places = [number for number, result in enumerate(results) if result is None]
-    for index, registered in done:
-        results[places[index]] = _batch_result(places[index], registered)
-    whole = [result for result in results if result is not None]
-    words = [result.result for result in whole]
-    return BatchOut(
-        results=whole,
-        created=words.count("created"),
-        existing=words.count("existing"),
-        conflict=words.count("conflict"),
-        invalid=words.count("invalid"),
-    )
-
-
-_ITEM = TypeAdapter(TaskIn)
 
 
 @router.get(
@@ -146,7 +67,7 @@ async def get_task(
 ) -> TaskOut:
     """With its first files. 304 says nothing of `polling` and `last_callback`."""
     task = await service.tasks.get(task_id)
-    if if_none_match is not None and (if_none_match.strip() == "*" or task.version in _versions(if_none_match)):
+    if if_none_match is not None and (if_none_match.strip() == "*" or task.version in versions(if_none_match)):
         return Response(status_code=304, headers={"ETag": tag(task)})  # type: ignore[return-value]
     response.headers["ETag"] = tag(task)
     return TaskOut(**task_with_files_json(task))
@@ -161,7 +82,7 @@ async def patch_task(
     if_match: Annotated[str | None, Header(description="Only if this is still its ETag.")] = None,
 ) -> TaskOut:
     """A merge patch: labels given are set, `null` removes one, others stay."""
-    await service.tasks.set_labels(task_id, body.labels, if_versions=_expected(if_match))
+    await service.tasks.set_labels(task_id, body.labels, if_versions=expected(if_match))
     return await _shown(service, task_id, response)
 
 
@@ -252,76 +173,7 @@ async def list_task_events(task_id: TaskIdPath, query: Annotated[ListQuery, Quer
     )
 
 
-@router.get("/tasks/{task_id}/files", dependencies=[read], summary="A task's files", operation_id="listTaskFiles")
-async def list_task_files(task_id: TaskIdPath, query: Annotated[ListQuery, Query()], service: TheService) -> FilePage:
-    """All of them, by their ids."""
-    query, place = lists.resume(query, lists.TASK_FILE_PLACE)
-    found = await service.tasks.files(task_id, after=place[0] if place else None, limit=query.limit + 1)
-    page, more = found[: query.limit], len(found) > query.limit
-    return FilePage.model_validate(
-        {
-            "items": [file_json(task, file) for task, file in page],
-            "next_cursor": lists.next_cursor(query, [page[-1][1].seen.file_id]) if more else None,
-        }
-    )
-
-
-@router.get("/files", dependencies=[read], summary="Files across tasks", operation_id="listFiles", tags=["files"])
-async def list_files(query: Annotated[FileQuery, Query()], service: TheService) -> FilePage:
-    """By update, oldest first."""
-    query, after = lists.resume(query, lists.FILE_PLACE)
-    found = await service.tasks.list_files(query.to_filter(), after=after, limit=query.limit + 1)
-    page, cursor = found[: query.limit], None
-    if len(found) > query.limit:
-        task, file = page[-1]
-        place = [lists.time_place(file.updated_at), task.task_id, file.seen.file_id]
-        cursor = lists.next_cursor(query, place)
-    return FilePage.model_validate({"items": [file_json(task, file) for task, file in page], "next_cursor": cursor})
-
-
 async def _shown(service: TheService, task_id: str, response: Response) -> TaskOut:
     task = await service.tasks.get(task_id)
     response.headers["ETag"] = tag(task)
     return TaskOut(**task_with_files_json(task))
-
-
-def _new_task(body: TaskIn) -> NewTask:
-    return NewTask(task_id=body.task_id, app_id=body.app_id, started_at=body.started_at, labels=body.labels)
-
-
-def _task_of(done: Registered) -> Task:
-    assert done.task is not None
-    return done.task
-
-
-def _invalid(number: int, item: Any, error: ValidationError) -> BatchResultOut:
-    fault = error.errors(include_input=False, include_url=False)[0]
-    place = pointer(["body", "tasks", number, *fault["loc"]])
-    given = item.get("task_id") if isinstance(item, dict) else None
-    return BatchResultOut(
-        task_id=given if isinstance(given, str) and re.fullmatch(TASK_ID, given) else None,
-        result="invalid",
-        error=BatchErrorOut(code="invalid_request", detail=fault["msg"], pointer=place),
-    )
-
-
-def _batch_result(number: int, done: Registered) -> BatchResultOut:
-    result = BatchResultOut(task_id=done.task_id, result=done.result)
-    if done.error is not None:
-        inner = done.error.faults[0].pointer if done.error.faults else "/task_id"
-        result.error = BatchErrorOut(code=done.error.code, detail=done.error.detail, pointer=f"/tasks/{number}{inner}")
-    return result
-
-
-def _versions(header: str) -> set[int]:
-    """The versions named in If-Match or If-None-Match; weak and strong tags alike."""
-    return {int(number) for number in re.findall(r'(?:W/)?"(\d{1,18})"', header)}
-
-
-def _expected(if_match: str | None) -> set[int] | None:
-    if if_match is None or if_match.strip() == "*":
-        return None
-    versions = _versions(if_match)
-    if not versions:
-        raise InvalidRequest.at("If-Match", 'takes an ETag as it was given, like W/"3"')
-    return versions

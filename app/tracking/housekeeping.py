@@ -7,11 +7,12 @@ from collections.abc import Collection
 import structlog
 
 from app.clock import Clock
-from app.core.recording import LastError, Tracking, expired, mark
+from app.core.merging import expired, mark
+from app.core.recording import LastError, Tracking
 from app.store import polls
 from app.store import tasks as store
 from app.store.engine import Database
-from app.tracking.tasks import Tasks
+from app.tracking.changes import Changes
 
 log = structlog.get_logger(__name__)
 
@@ -21,8 +22,8 @@ BATCH = 500
 class Housekeeping:
     """The slow jobs."""
 
-    def __init__(self, database: Database, clock: Clock, tasks: Tasks, *, app_ids: Collection[int]) -> None:
-        self._database, self._clock, self._tasks = database, clock, tasks
+    def __init__(self, database: Database, clock: Clock, changes: Changes, *, app_ids: Collection[int]) -> None:
+        self._database, self._clock, self._changes = database, clock, changes
         self._app_ids = sorted(app_ids)
 
     async def run_once(self) -> int:
@@ -41,7 +42,7 @@ class Housekeeping:
             for task in found.values():
                 over = now >= task.window[0] and task.tracking is Tracking.ACTIVE
                 after = expired(mark(task, error), now=now) if over else mark(task, error)
-                await self._tasks.save(connection, task, after, source="timer", now=now)
+                await self._changes.save(connection, task, after, source="timer", now=now)
                 if over or task.tracking is not Tracking.ACTIVE:
                     await polls.drop(connection, task.task_id)
         return len(found)

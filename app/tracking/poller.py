@@ -20,7 +20,7 @@ from app.store import polls
 from app.store.engine import Database
 from app.store.polls import Claim
 from app.tracking.budget import Budget, Turn, Wait
-from app.tracking.tasks import Tasks
+from app.tracking.observations import Observations
 
 log = structlog.get_logger(__name__)
 
@@ -35,12 +35,12 @@ class Poller:
         self,
         database: Database,
         clock: Clock,
-        tasks: Tasks,
+        observations: Observations,
         budgets: Sequence[Budget],
         *,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
-        self._apps = [_AppPoller(database, clock, tasks, budget, alive) for budget in budgets]
+        self._apps = [_AppPoller(database, clock, observations, budget, alive) for budget in budgets]
 
     async def run_once(self) -> int:
         """Poll until nothing is due; the number of calls made."""
@@ -60,9 +60,9 @@ class _AppPoller:
     """The polls of one app."""
 
     def __init__(
-        self, database: Database, clock: Clock, tasks: Tasks, budget: Budget, alive: Callable[[], None]
+        self, database: Database, clock: Clock, observations: Observations, budget: Budget, alive: Callable[[], None]
     ) -> None:
-        self._database, self._clock, self._tasks, self._budget = database, clock, tasks, budget
+        self._database, self._clock, self._observations, self._budget = database, clock, observations, budget
         self._alive = alive
         self._woken = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -197,10 +197,10 @@ class _AppPoller:
         """Apply the answer and settle the permit in one transaction."""
         async with self._database.write() as connection:
             if isinstance(told, ProviderError):
-                await self._tasks.poll_failed(connection, claim, told)
+                await self._observations.poll_failed(connection, claim, told)
                 await self._budget.settle(connection, turn, told)
             else:
-                await self._tasks.observe(connection, claim, told)
+                await self._observations.observe(connection, claim, told)
                 await self._budget.settle(connection, turn, None)
 
     async def _record_crash(self, turn: Turn, claim: Claim) -> None:

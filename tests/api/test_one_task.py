@@ -482,7 +482,7 @@ async def test_an_answer_that_was_under_way_does_not_bring_a_deleted_task_back(
     claimed = await claim(service, ID)
     await client.delete(PATH)
     async with service.database.write() as connection:
-        await service.tasks.poll_failed(connection, claimed, TaskUnknown("not_found", "no such task"))
+        await service.observations.poll_failed(connection, claimed, TaskUnknown("not_found", "no such task"))
     assert (await client.get(PATH)).status_code == 404
 
 

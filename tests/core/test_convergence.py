@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.core.merging import apply
 from app.core.public import Json, changes, events, task_with_files_json, versioned
-from app.core.recording import FileStatus, Observation, SeenFile, Status, Task, apply
+from app.core.recording import FileStatus, Observation, SeenFile, Status, Task
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 NEW_TASK = Task(task_id="0" * 16, app_id=1, registered_at=NOW, updated_at=NOW)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from app.core.merging import apply, expired, tracked, untracked
 from app.core.public import (
     FILES_SHOWN,
     Json,
@@ -28,10 +29,6 @@ from app.core.recording import (
     Status,
     Task,
     Tracking,
-    apply,
-    expired,
-    tracked,
-    untracked,
 )
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)

@@ -4,10 +4,19 @@ from itertools import permutations
 
 import pytest
 
-from app.core.recording import (
-    BACKUP_KEPT,
+from app.core.merging import (
     FAILING_AFTER,
     NOT_FOUND_PATIENCE,
+    answered,
+    apply,
+    expired,
+    failed,
+    mark,
+    tracked,
+    untracked,
+)
+from app.core.recording import (
+    BACKUP_KEPT,
     QUERY_WINDOW,
     Attention,
     Basis,
@@ -20,14 +29,7 @@ from app.core.recording import (
     Status,
     Task,
     Tracking,
-    answered,
-    apply,
     creation_time,
-    expired,
-    failed,
-    mark,
-    tracked,
-    untracked,
 )
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

@@ -15,7 +15,7 @@ from app.errors import DatabaseUnavailable
 from app.provider.simulator import Server, Simulator, serve
 from app.store import polls
 from app.store import tasks as task_store
-from app.tracking.tasks import NewTask
+from app.tracking.registration import NewTask
 from app.wiring import Service, open_service, running
 from tests.world import APP, SECRET, MakeSettings
 
@@ -23,7 +23,7 @@ FAST = Policy(ongoing=timedelta(seconds=0.2), retry_first=timedelta(seconds=0.1)
 
 
 async def register(service: Service, *task_ids: str) -> None:
-    await service.tasks.register_batch([NewTask(task_id=task_id, labels={}) for task_id in task_ids])
+    await service.registration.register_batch([NewTask(task_id=task_id, labels={}) for task_id in task_ids])
 
 
 def calls(provider: Server) -> int:
@@ -196,7 +196,7 @@ async def test_registering_wakes_the_poller_at_once(settings: MakeSettings, prov
     async with open_service(settings(zego_api_url=provider.url), policy=FAST) as service, running(service):
         await asyncio.sleep(0.2)  # the first tick is over; the next comes in 0.8 s
         task_id = provider.simulator.start("normal", duration=6000)
-        await service.tasks.register(NewTask(task_id=task_id, labels={}))
+        await service.registration.register(NewTask(task_id=task_id, labels={}))
 
         async def polled() -> bool:
             return (await service.tasks.get(task_id)).polling.poll_count > 0

@@ -16,7 +16,7 @@ from app.core.budget import CALL
 from app.core.recording import Tracking
 from app.provider.simulator import Simulator, serve
 from app.settings import load_settings
-from app.tracking.tasks import NewTask
+from app.tracking.registration import NewTask
 from app.wiring import Service, open_service, running
 from tests.clocks import FastClock, VirtualClock
 from tests.world import APP, SECRET
@@ -48,7 +48,7 @@ async def service_at(url: str, path: object, clock: FastClock | VirtualClock) ->
 
 
 async def register(service: Service, task_ids: list[str]) -> None:
-    await service.tasks.register_batch([NewTask(task_id=task_id, labels={}) for task_id in task_ids])
+    await service.registration.register_batch([NewTask(task_id=task_id, labels={}) for task_id in task_ids])
 
 
 async def all_polled(service: Service, task_ids: list[str], *, seconds: float) -> float:

@@ -1,0 +1,28 @@
+"""A task's version as an ETag, and back."""
+
+from __future__ import annotations
+
+import re
+
+from app.core.recording import Task
+from app.errors import InvalidRequest
+
+
+def tag(task: Task) -> str:
+    """The weak ETag of a task's version."""
+    return f'W/"{task.version}"'
+
+
+def versions(header: str) -> set[int]:
+    """The versions named in If-Match or If-None-Match; weak and strong tags alike."""
+    return {int(number) for number in re.findall(r'(?:W/)?"(\d{1,18})"', header)}
+
+
+def expected(if_match: str | None) -> set[int] | None:
+    """The versions If-Match allows; None: any. Raises InvalidRequest if it names none."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    named = versions(if_match)
+    if not named:
+        raise InvalidRequest.at("If-Match", 'takes an ETag as it was given, like W/"3"')
+    return named

@@ -1,0 +1,47 @@
+"""Doors to files."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.api import lists
+from app.api.keys import GuardedRoute, TheService, requires
+from app.api.lists import FileQuery, ListQuery
+from app.api.problems import PROBLEMS
+from app.api.schemas import (
+    FilePage,
+    TaskIdPath,
+)
+from app.core.public import file_json
+
+router = APIRouter(prefix="/v1", tags=["files"], responses=PROBLEMS, route_class=GuardedRoute)
+read = requires("read")
+
+
+@router.get("/tasks/{task_id}/files", dependencies=[read], summary="A task's files", operation_id="listTaskFiles")
+async def list_task_files(task_id: TaskIdPath, query: Annotated[ListQuery, Query()], service: TheService) -> FilePage:
+    """All of them, by their ids."""
+    query, place = lists.resume(query, lists.TASK_FILE_PLACE)
+    found = await service.tasks.files(task_id, after=place[0] if place else None, limit=query.limit + 1)
+    page, more = found[: query.limit], len(found) > query.limit
+    return FilePage.model_validate(
+        {
+            "items": [file_json(task, file) for task, file in page],
+            "next_cursor": lists.next_cursor(query, [page[-1][1].seen.file_id]) if more else None,
+        }
+    )
+
+
+@router.get("/files", dependencies=[read], summary="Files across tasks", operation_id="listFiles")
+async def list_files(query: Annotated[FileQuery, Query()], service: TheService) -> FilePage:
+    """By update, oldest first."""
+    query, after = lists.resume(query, lists.FILE_PLACE)
+    found = await service.tasks.list_files(query.to_filter(), after=after, limit=query.limit + 1)
+    page, cursor = found[: query.limit], None
+    if len(found) > query.limit:
+        task, file = page[-1]
+        place = [lists.time_place(file.updated_at), task.task_id, file.seen.file_id]
+        cursor = lists.next_cursor(query, place)
+    return FilePage.model_validate({"items": [file_json(task, file) for task, file in page], "next_cursor": cursor})

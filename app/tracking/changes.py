@@ -1,0 +1,58 @@
+"""One change, one event: a task's next version and what it reports are written in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from app.clock import Clock
+from app.core.public import Event, events, versioned
+from app.core.recording import Task
+from app.store import events as event_store
+from app.store import tasks as store
+from app.store.engine import Connection
+
+log = structlog.get_logger(__name__)
+
+
+class Changes:
+    """Writes tasks and their events."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def save(self, connection: Connection, before: Task, after: Task, *, source: str, now: datetime) -> Task:
+        """Write a task with its next version and its events, in one transaction."""
+        after = versioned(before, after, now=now)
+        if after != before:
+            await store.save_task(connection, before, after)
+        if after.version != before.version:
+            await self.tell(connection, [(before, after)], source=source, now=now)
+        return after
+
+    async def tell(
+        self, connection: Connection, moves: Sequence[tuple[Task | None, Task]], *, source: str, now: datetime
+    ) -> None:
+        """Write the events of tasks that went from one state to another."""
+        rows = [
+            self.row(event, after, source=source, now=now) for before, after in moves for event in events(before, after)
+        ]
+        await event_store.add(connection, rows)
+        for row in rows:
+            about = row["data"].get("file") or row["data"]["task"]
+            named = {"file_id": about["file_id"]} if "file_id" in about else {}
+            log.info(row["type"], task_id=row["task_id"], version=row["task_version"], status=about["status"], **named)
+
+    def row(self, event: Event, task: Task, *, source: str, now: datetime) -> dict[str, Any]:
+        return event_store.row(
+            event,
+            id=self._clock.token(),
+            at=now,
+            app_id=task.app_id,
+            task_id=task.task_id,
+            version=task.version,
+            source=source,
+        )

@@ -1,0 +1,71 @@
+"""What polls tell: an answer, or why there was none, applied to its task in the transaction that ends the poll."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from app.clock import Clock
+from app.core import merging
+from app.core.recording import Failure, LastError, Task
+from app.core.schedule import Policy, next_poll_at
+from app.errors import AnswerUnknown, ProviderError, TaskRefused, TaskUnknown
+from app.provider.client import Described
+from app.store import polls
+from app.store import tasks as store
+from app.store.engine import Connection
+from app.store.polls import Claim
+from app.tracking.changes import Changes
+
+TROUBLE_PAUSE = timedelta(seconds=3)
+"""How long a task waits after a call that failed for the app's trouble, not its own; up to twice as long at random."""
+
+
+class Observations:
+    """The only way in which what the provider says reaches a task."""
+
+    def __init__(self, clock: Clock, changes: Changes, policy: Policy) -> None:
+        self._clock, self._changes, self._policy = clock, changes, policy
+
+    async def observe(self, connection: Connection, claim: Claim, told: Described) -> None:
+        """Apply an answer and plan the next poll."""
+        now = self._clock.now()
+        task = await store.find_task(connection, claim.task_id, lock=True)
+        if task is None:  # deleted while we asked
+            return
+        after = merging.apply(merging.answered(task, at=now), told.observation, now=now)
+        after = await self._changes.save(connection, task, after, source="poll", now=now)
+        asked_at, claim_no = told.observation.asked_at, claim.claim_no
+        await store.save_answer(connection, claim.task_id, told.body, asked_at=asked_at, claim_no=claim_no)
+        await self._plan(connection, claim, after, now=now)
+
+    async def poll_failed(self, connection: Connection, claim: Claim, error: ProviderError) -> None:
+        """Note why a poll told nothing, and plan the next one."""
+        now = self._clock.now()
+        task = await store.find_task(connection, claim.task_id, lock=True)
+        if task is None:
+            return
+        failure = _failure(error)
+        last = LastError(code=error.code, message=error.message, request_id=error.request_id, at=now)
+        after = await self._changes.save(
+            connection, task, merging.failed(task, last, failure, now=now), source="poll", now=now
+        )
+        if failure is Failure.TROUBLE:
+            again = now + TROUBLE_PAUSE * (1 + self._clock.jitter())
+            await polls.put_off(connection, claim, again)
+        else:
+            await self._plan(connection, claim, after, now=now)
+
+    async def _plan(self, connection: Connection, claim: Claim, task: Task, *, now: datetime) -> None:
+        planned = next_poll_at(task, now=now, jitter=self._clock.jitter(), policy=self._policy)
+        if planned is None:
+            await polls.finish(connection, claim)
+        else:
+            await polls.plan(connection, claim, *planned)
+
+
+def _failure(error: ProviderError) -> Failure:
+    if isinstance(error, TaskUnknown):
+        return Failure.NOT_FOUND
+    if isinstance(error, TaskRefused):
+        return Failure.REFUSED
+    return Failure.UNKNOWN if isinstance(error, AnswerUnknown) else Failure.TROUBLE

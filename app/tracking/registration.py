@@ -1,0 +1,168 @@
+"""Registering tasks, one by one or many in one transaction. Repeating is harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from app.clock import Clock
+from app.core.recording import Polling, Task
+from app.core.schedule import Urgency
+from app.errors import AppConflict, InvalidRequest, Refusal
+from app.store import polls
+from app.store import tasks as store
+from app.store.engine import Connection, Database
+from app.tracking.changes import Changes
+
+LABEL_LIMIT = 16
+START_TOLERANCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTask:
+    """A request to register a task. ``started_at`` is the caller's hint of when the recording began."""
+
+    task_id: str
+    app_id: int | None = None
+    started_at: datetime | None = None
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What became of one registration."""
+
+    task_id: str
+    result: Literal["created", "existing", "conflict", "invalid"]
+    task: Task | None = None
+    error: Refusal | None = None
+
+
+class Registration:
+    """Takes tasks into our care."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        changes: Changes,
+        *,
+        app_ids: Collection[int],
+        wake: Callable[[], None],
+    ) -> None:
+        self._database, self._clock, self._changes = database, clock, changes
+        self._app_ids, self._wake = frozenset(app_ids), wake
+
+    async def register(self, wanted: NewTask) -> Registered:
+        """Register one task, or merge its labels into the one that is there. Raises the Refusal it meets."""
+        (done,) = await self._register([wanted], Urgency.HURRIED)
+        if done.error is not None:
+            raise done.error
+        return done
+
+    async def register_batch(self, wanted: Sequence[NewTask]) -> list[Registered]:
+        """Register many in one transaction; the results stand in the order given, refusals among them."""
+        return await self._register(wanted, Urgency.ROUTINE)
+
+    async def _register(self, wanted: Sequence[NewTask], urgency: Urgency) -> list[Registered]:
+        now = self._clock.now()
+        resolved = [self._resolve(one, now=now) for one in wanted]
+        first: dict[str, Task] = {}
+        for one, app in zip(wanted, resolved, strict=True):
+            if isinstance(app, int):
+                first.setdefault(one.task_id, _new_task(one, app, now=now))
+        async with self._database.write() as connection:
+            created = await self._create(connection, first, urgency, now=now)
+            others = sorted({one.task_id for one in wanted} - created.keys())
+            there = created | await self._find_to_merge(connection, others, wanted)
+            done = [
+                Registered(one.task_id, "invalid", error=app)
+                if isinstance(app, Refusal)
+                else await self._merge(connection, one, app, there, created, now=now)
+                for one, app in zip(wanted, resolved, strict=True)
+            ]
+        self._wake()
+        return done
+
+    async def _find_to_merge(
+        self, connection: Connection, task_ids: list[str], wanted: Sequence[NewTask]
+    ) -> dict[str, Task]:
+        """The tasks that are there already; locked only if their labels change: repeating must not queue up."""
+        found = await store.find_tasks(connection, task_ids) if task_ids else {}
+        changed = {
+            one.task_id
+            for one in wanted
+            if one.task_id in found and one.labels.items() - found[one.task_id].labels.items()
+        }
+        return found | (await store.find_tasks(connection, sorted(changed), lock=True) if changed else {})
+
+    def _resolve(self, wanted: NewTask, *, now: datetime) -> int | Refusal:
+        """The app a task belongs to, or what is wrong with its registration."""
+        if wanted.started_at is not None and wanted.started_at > now + START_TOLERANCE:
+            return InvalidRequest.at("/started_at", "lies more than 5 minutes in the future")
+        if wanted.app_id is None:
+            if len(self._app_ids) == 1:
+                return next(iter(self._app_ids))
+            return InvalidRequest.at("/app_id", "is needed: several apps are configured")
+        if wanted.app_id in self._app_ids:
+            return wanted.app_id
+        return InvalidRequest.at("/app_id", f"no app {wanted.app_id} is configured")
+
+    async def _create(
+        self, connection: Connection, wanted: dict[str, Task], urgency: Urgency, *, now: datetime
+    ) -> dict[str, Task]:
+        """Store those that are not there yet, with their polls and events; a deleted one goes on counting."""
+        buried = await store.lift_tombstones(connection, sorted(wanted))
+        tasks = {
+            task_id: replace(task, version=buried[task_id][0] + 1) if task_id in buried else task
+            for task_id, task in wanted.items()
+        }
+        ids = await store.add_tasks(connection, list(tasks.values()))
+        created = {task_id: task for task_id, task in tasks.items() if task_id in ids}
+        claims = {
+            task_id: buried[task_id][1] + polls.CLAIMS_IN_FLIGHT if task_id in buried else 0 for task_id in created
+        }
+        for app_id in {task.app_id for task in created.values()}:
+            of_app = {id_: no for id_, no in claims.items() if created[id_].app_id == app_id}
+            await polls.add(connection, app_id, of_app, urgency, now)
+        await self._changes.tell(connection, [(None, task) for task in created.values()], source="api", now=now)
+        queued = replace(Polling(), next_poll_at=now)
+        return {task_id: replace(task, polling=queued) for task_id, task in created.items()}
+
+    async def _merge(
+        self,
+        connection: Connection,
+        wanted: NewTask,
+        app_id: int,
+        there: dict[str, Task],
+        created: dict[str, Task],
+        *,
+        now: datetime,
+    ) -> Registered:
+        """The result for one registration; ``there`` and ``created`` follow the labels as they merge."""
+        task = there[wanted.task_id]
+        if created.pop(wanted.task_id, None) is not None:
+            return Registered(task.task_id, "created", task)
+        if task.app_id != app_id:
+            conflict = AppConflict(f"{task.task_id} is registered under app {task.app_id}")
+            return Registered(task.task_id, "conflict", error=conflict)
+        labels = {**task.labels, **wanted.labels}
+        if len(labels) > LABEL_LIMIT:
+            detail = f"with the labels it has already these would be {len(labels)}; {LABEL_LIMIT} is the most"
+            return Registered(task.task_id, "invalid", error=InvalidRequest.at("/labels", detail))
+        task = await self._changes.save(connection, task, replace(task, labels=labels), source="api", now=now)
+        there[task.task_id] = task
+        return Registered(task.task_id, "existing", task)
+
+
+def _new_task(wanted: NewTask, app_id: int, *, now: datetime) -> Task:
+    return Task(
+        task_id=wanted.task_id,
+        app_id=app_id,
+        registered_at=now,
+        updated_at=now,
+        started_at=wanted.started_at,
+        labels=dict(wanted.labels),
+    )
