@@ -131,6 +131,7 @@ def _build(
     ticker = Ticker(
         [
             Job("poll", poller.run_once, every=timedelta(seconds=TICK)),
+            Job("checkpoint", database.checkpoint, every=timedelta(seconds=5)),
             Job("clock", database.synchronise, every=timedelta(minutes=1)),
             Job("housekeeping", housekeeping.run_once, every=timedelta(minutes=1)),
         ],

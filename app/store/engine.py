@@ -82,6 +82,10 @@ class Database:
 
         @event.listens_for(engine.sync_engine, "begin")
         def begin_transaction(connection: Any) -> None:
+            durable = connection.get_execution_options().get("durable", True)
+            if connection.info.setdefault("durable", True) != durable:
+                connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                connection.info["durable"] = durable
             # A deferred transaction that turns to writing fails at once when another writes: no waiting there.
             connection.exec_driver_sql(begin)
 
@@ -113,11 +117,17 @@ class Database:
                 yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Connection]:
-        """A connection in a transaction that commits at the end, or rolls back if an exception passes."""
+    async def write(self, *, durable: bool = True) -> AsyncIterator[Connection]:
+        """A connection in a transaction that commits at the end, or rolls back if an exception passes.
+
+        What is not ``durable`` survives the end of this process in any case, but on SQLite it need not survive a
+        power cut: for what the provider can be asked again. PostgreSQL makes no difference.
+        """
         with unavailable_if_down():
-            async with self.engine.connect() as connection, self.transaction(connection):
-                yield connection
+            async with self.engine.connect() as connection:
+                await connection.execution_options(durable=durable)
+                async with self.transaction(connection):
+                    yield connection
 
     @asynccontextmanager
     async def transaction(self, connection: Connection) -> AsyncIterator[None]:
@@ -139,6 +149,13 @@ class Database:
             except OperationalError as error:
                 if "locked" not in str(error.orig) or asyncio.get_running_loop().time() > give_up:
                     raise
+
+    async def checkpoint(self) -> None:
+        """Move what was written to SQLite's log into its file, here rather than after somebody's commit."""
+        if self.is_sqlite:
+            async with self._reading.connect() as connection:
+                raw = await connection.get_raw_connection()
+                await raw.driver_connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # type: ignore[union-attr]
 
     async def synchronise(self) -> None:
         """Set the service's clock by the database's."""
@@ -166,6 +183,7 @@ would lose every race for a busy file. We look again ourselves."""
 SQLITE_PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",  # an acknowledged registration survives a power cut
+    "wal_autocheckpoint=25000",  # pages: a net only, `checkpoint` comes long before
     "foreign_keys=ON",
 )
 

@@ -133,7 +133,7 @@ class Budget:
         """Cut times that lie too far ahead, if a look found some."""
         if self._astray:
             self._astray = False
-            async with self._database.write() as connection:
+            async with self._database.write(durable=False) as connection:
                 await store.heal(connection, self.app_id, DESCRIBE_RECORD_STATUS)
 
     async def put_back(self, connection: Connection, turn: Turn) -> None:
@@ -192,7 +192,7 @@ class Budget:
         Its answer ends the doubts about earlier calls, and the app's pause if that was what it waited for.
         """
         started = self._clock.monotonic()
-        async with self._database.write() as connection:
+        async with self._database.write(durable=False) as connection:
             state, _ = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS)
             wait = state.probe_interval()
             if not await store.take_probe(connection, self.app_id, DESCRIBE_RECORD_STATUS, wait=wait, longest=LEASE):
@@ -202,7 +202,7 @@ class Budget:
             await self.provider.probe(call, now=self._clock.now())
         except ProviderError as trouble:
             error = trouble
-        async with self._database.write() as connection:
+        async with self._database.write(durable=False) as connection:
             await self._settle_probe(connection, call, error)
 
     async def _settle_probe(self, connection: Connection, call: Call, error: ProviderError | None) -> None:

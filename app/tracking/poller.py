@@ -118,7 +118,7 @@ class _AppPoller:
             return waiting
         turn: Turn | Wait | None = None
         try:
-            async with self._database.write() as connection:
+            async with self._database.write(durable=False) as connection:
                 turn = await self._budget.take(connection, started)
                 if isinstance(turn, Wait):
                     return turn
@@ -195,7 +195,7 @@ class _AppPoller:
 
     async def _record(self, turn: Turn, claim: Claim, told: Described | ProviderError) -> None:
         """Apply the answer and settle the permit in one transaction."""
-        async with self._database.write() as connection:
+        async with self._database.write(durable=False) as connection:
             if isinstance(told, ProviderError):
                 await self._observations.poll_failed(connection, claim, told)
                 await self._budget.settle(connection, turn, told)
