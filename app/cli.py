@@ -105,11 +105,6 @@ def simulate(
         _stop([f"simulate: {error}"])
 
 
-def main() -> None:
-    """The console script."""
-    cli()
-
-
 # -- serving
 
 
