@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -40,6 +41,7 @@ PortOption = Annotated[int | None, typer.Option(help="Port to listen on (PORT); 
 
 DEMO_DATABASE = Path("data/demo.db")
 DEMO_SECRET = "simulated-secret-of-app-1"
+DEMO_CALLBACK_SECRET = "simulated-callback-secret-of-app-1"
 
 
 @cli.command()
@@ -82,6 +84,10 @@ def simulate(
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 9010,
     app_id: Annotated[int, typer.Option(help="The AppId it knows.")] = 1,
     server_secret: Annotated[str, typer.Option(help="Its ServerSecret.")] = DEMO_SECRET,
+    callback_url: Annotated[
+        str | None, typer.Option(help="Where on loopback callbacks go; none are sent without.")
+    ] = None,
+    callback_secret: Annotated[str, typer.Option(help="The CallbackSecret that signs them.")] = DEMO_CALLBACK_SECRET,
     speed: Annotated[float, typer.Option(help="How much faster than life recordings live.")] = 1.0,
     start: Annotated[list[str] | None, typer.Option(help="LIFE or LIFE=COUNT: recordings to start with.")] = None,
     fault: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, as in PATCH /simulator/faults.")] = None,
@@ -91,16 +97,19 @@ def simulate(
     GET /simulator lists its control routes and the lives its recordings can lead. For example:
 
         recording-status simulate --start normal=5 --start backup --fault rtt=0.05 --fault http_500=0.02
+
+        recording-status simulate --callback-url http://127.0.0.1:8000/v1/callbacks/zego --fault callback_lost=0.1
     """
     try:
-        provider = simulator.Simulator({app_id: server_secret}, speed=speed)
+        secrets = {app_id: callback_secret} if callback_url else {}
+        provider = simulator.Simulator({app_id: server_secret}, callback_secrets=secrets, speed=speed)
         given = dict(_pair(one) for one in fault or [])
         provider.faults = provider.faults.merged({name: float(value) for name, value in given.items()})
         for one in start or []:
             life, count = _pair(one, default="1")
             for _ in range(int(count)):
                 typer.echo(f"{provider.start(life)} {life}")
-        simulator.run(provider, host=host, port=port, report=typer.echo)
+        simulator.run(provider, host=host, port=port, callback_url=callback_url, report=typer.echo)
     except (ValueError, OSError) as error:
         _stop([f"simulate: {error}"])
 
@@ -124,12 +133,18 @@ class _Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
-        self._service.poller.stop()
+        self._service.stop()
 
 
 async def _serve(
-    settings: Settings, *, simulated: bool = False, tasks: Sequence[str] = (), policy: Policy | None = None
+    settings: Settings,
+    *,
+    simulated: bool = False,
+    tasks: Sequence[str] = (),
+    policy: Policy | None = None,
+    beside: Callable[[str], AbstractAsyncContextManager[None]] = lambda url: contextlib.nullcontext(),
 ) -> None:
+    """Serve until a signal comes; ``beside`` runs as long, given the URL."""
     configure_logging(settings.log_level, settings.log_format)
     # A port that is taken must be said before anything else is done.
     listener = _listen(settings.host, settings.port)
@@ -147,8 +162,9 @@ async def _serve(
             )
             for task_id in tasks:
                 await service.registration.register(NewTask(task_id=task_id, labels={"demo": "yes"}))
-            async with running(service):
-                typer.echo(_greeting(settings, listener, simulated=simulated), err=True)
+            url = _url(listener)
+            async with running(service), beside(url):
+                typer.echo(_greeting(settings, url, simulated=simulated), err=True)
                 await _Server(config, service).serve(sockets=[listener])
 
 
@@ -160,11 +176,17 @@ def _listen(host: str, port: int) -> socket.socket:
         raise Misconfigured([f"HOST, PORT: cannot listen on {host}:{port}: {error.strerror or error}"]) from error
 
 
-def _greeting(settings: Settings, listener: socket.socket, *, simulated: bool) -> str:
+def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _greeting(settings: Settings, url: str, *, simulated: bool) -> str:
     apps = ", ".join(map(str, settings.apps))
     lines = [f"recording-status is ready on {url}, documentation on {url}/docs (app {apps})"]
+    deaf = [str(app.app_id) for app in settings.apps.values() if app.callback_secret is None]
+    if deaf:
+        lines.append(f"Callbacks are refused, since no callback secret is set (app {', '.join(deaf)}).")
     if not settings.api_keys:
         lines.append("No API_KEYS are set: every program on this machine may use it, nobody else can.")
     if simulated:
@@ -178,11 +200,11 @@ def _greeting(settings: Settings, listener: socket.socket, *, simulated: bool) -
 
 async def _demonstrate(host: str | None, port: int | None) -> None:
     """Serve with the simulator as provider and a few recordings whose lives take a minute or two."""
-    provider = simulator.Simulator({1: DEMO_SECRET})
+    provider = simulator.Simulator({1: DEMO_SECRET}, callback_secrets={1: DEMO_CALLBACK_SECRET})
     provider.faults = provider.faults.merged({"rtt": 0.05, "jitter": 0.02})
     tasks = [
         provider.start(life, duration=20 + 15 * number, upload=8)
-        for number, life in enumerate(["normal", "paused", "backup_then_late_upload", "lost_file", "growing"])
+        for number, life in enumerate(["normal", "paused", "idle_end", "backup_then_late_upload", "lost_file"])
     ]
     for leftover in DEMO_DATABASE.parent.glob(f"{DEMO_DATABASE.name}*"):
         leftover.unlink()
@@ -193,10 +215,17 @@ async def _demonstrate(host: str | None, port: int | None) -> None:
             database_url=f"sqlite+aiosqlite:///./{DEMO_DATABASE}",
             zego_app_id=1,
             zego_server_secret=DEMO_SECRET,
+            zego_callback_secret=DEMO_CALLBACK_SECRET,
             zego_api_url=server.url,
         )
         # Recordings of a minute are worth asking about more often than recordings of an hour.
-        await _serve(settings, simulated=True, tasks=tasks, policy=Policy(ongoing=timedelta(seconds=5)))
+        await _serve(
+            settings,
+            simulated=True,
+            tasks=tasks,
+            policy=Policy(recording_early=timedelta(seconds=5)),
+            beside=lambda url: simulator.send_callbacks(provider, f"{url}/v1/callbacks/zego"),
+        )
 
 
 # -- small parts

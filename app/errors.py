@@ -7,7 +7,9 @@ RecorderError
 │   ├── TaskNotFound         not_found
 │   ├── AppConflict          app_conflict
 │   ├── NotPollable          not_pollable
-│   └── PreconditionFailed   precondition_failed
+│   ├── PreconditionFailed   precondition_failed
+│   ├── CallbackRefused      unauthenticated: a callback whose signature, time or app is wrong
+│   └── CallbackUnreadable   unreadable_body: neither JSON nor an older form of a callback
 ├── DatabaseUnavailable      locked, gone or out of date for now: try again later
 └── ProviderError            what a call to the provider came to instead of an answer about a task
     ├── ProviderUnavailable  no good answer: time-out, reset, 5xx, not JSON, system error. The app's trouble
@@ -92,6 +94,22 @@ class PreconditionFailed(Refusal):
     """If-Match names another version than the present one."""
 
     code = "precondition_failed"
+
+
+class CallbackRefused(Refusal):
+    """A callback that its signature does not vouch for; ``reason`` is stable and counted."""
+
+    code = "unauthenticated"
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class CallbackUnreadable(Refusal):
+    """A callback that is neither JSON nor a form that is known."""
+
+    code = "unreadable_body"
 
 
 Reached = Literal["no", "yes", "perhaps"]

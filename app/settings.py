@@ -201,9 +201,8 @@ class Settings(BaseSettings):
 
 NOT_BUILT_YET = frozenset(
     {
-        "sweep_interval", "discover", "secret_key", "webhook_allow_http", "webhook_allowed_networks",
-        "webhook_allowed_ports", "database_listen_url", "rate_limit", "retention_days", "public_url",
-        "zego_callback_secret",
+        "secret_key", "webhook_allow_http", "webhook_allowed_networks", "webhook_allowed_ports",
+        "database_listen_url", "rate_limit", "retention_days", "public_url",
     }
 )  # fmt: skip
 """Names of the public contract that are checked already, so that a configuration written today stays right."""

@@ -13,18 +13,23 @@ import structlog
 from app.clock import Clock, SystemClock
 from app.core.schedule import Policy
 from app.errors import DatabaseUnavailable, Misconfigured
-from app.provider.client import Provider
-from app.settings import Settings
+from app.provider.client import DESCRIBE_RECORD_STATUS, DESCRIBE_TASKS, Provider
+from app.settings import ProviderApp, Settings
 from app.store import schema
 from app.store.engine import Database
 from app.ticker import Job, Ticker
 from app.tracking.budget import Budget
+from app.tracking.callbacks import Callbacks
 from app.tracking.changes import Changes
 from app.tracking.health import HealthCheck
+from app.tracking.hearing import Hearing
 from app.tracking.housekeeping import Housekeeping
 from app.tracking.observations import Observations
+from app.tracking.pace import Paces
 from app.tracking.poller import TICK, Poller
 from app.tracking.registration import Registration
+from app.tracking.statistics import Statistics
+from app.tracking.sweeper import Sweeper
 from app.tracking.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -38,14 +43,24 @@ class Service:
     clock: Clock
     database: Database
     registration: Registration
+    callbacks: Callbacks
     tasks: Tasks
     observations: Observations
     budgets: dict[int, Budget]
+    list_budgets: dict[int, Budget]
     poller: Poller
+    sweeper: Sweeper
+    paces: Paces
+    stats: Statistics
     housekeeping: Housekeeping
     ticker: Ticker
     health: HealthCheck
     simulated: bool
+
+    def stop(self) -> None:
+        """Start nothing more; what is under way finishes."""
+        self.poller.stop()
+        self.sweeper.stop()
 
 
 @asynccontextmanager
@@ -67,8 +82,9 @@ async def open_service(
     try:
         await prepare(database)
         service = _build(settings, clock, policy, database, transport, simulated=simulated)
-        for budget in service.budgets.values():
+        for budget in (*service.budgets.values(), *service.list_budgets.values()):
             await budget.open()
+        await service.sweeper.open()
         try:
             yield service
         finally:
@@ -99,54 +115,95 @@ def _build(
     *,
     simulated: bool,
 ) -> Service:
-    budgets = {
-        app.app_id: Budget(
+    providers = {
+        app.app_id: Provider(
             app.app_id,
-            Provider(
-                app.app_id,
-                app.server_secret.get_secret_value(),
-                url=settings.zego_api_url,
-                clock=clock,
-                is_test=settings.zego_is_test,
-                transport=transport,
-            ),
-            database=database,
+            app.server_secret.get_secret_value(),
+            url=settings.zego_api_url,
             clock=clock,
-            limit=app.poll_limit,
-            share=settings.poll_budget,
+            is_test=settings.zego_is_test,
+            transport=transport,
         )
         for app in settings.apps.values()
     }
+
+    def budget(app: ProviderApp, action: str, limit: int) -> Budget:
+        return Budget(
+            app.app_id,
+            providers[app.app_id],
+            action=action,
+            database=database,
+            clock=clock,
+            limit=limit,
+            share=settings.poll_budget,
+        )
+
+    apps = settings.apps.values()
+    budgets = {app.app_id: budget(app, DESCRIBE_RECORD_STATUS, app.poll_limit) for app in apps}
+    # Probes ask for the list too, one a second for each of the two budgets: they must find room within its limit.
+    list_budgets = {app.app_id: budget(app, DESCRIBE_TASKS, max(1, app.poll_limit - 2)) for app in apps}
 
     def wake() -> None:
         poller.wake()
         ticker.wake("poll")
 
+    every = timedelta(seconds=settings.sweep_interval)
     changes = Changes(clock)
-    registration = Registration(database, clock, changes, app_ids=budgets, wake=wake)
-    tasks = Tasks(database, clock, changes, app_ids=budgets, wake=wake)
-    observations = Observations(clock, changes, policy)
-    poller = Poller(database, clock, observations, list(budgets.values()), alive=lambda: ticker.beat("poll"))
-    housekeeping = Housekeeping(database, clock, changes, app_ids=budgets)
-    ticker = Ticker(
-        [
-            Job("poll", poller.run_once, every=timedelta(seconds=TICK)),
-            Job("checkpoint", database.checkpoint, every=timedelta(seconds=5)),
-            Job("clock", database.synchronise, every=timedelta(minutes=1)),
-            Job("housekeeping", housekeeping.run_once, every=timedelta(minutes=1)),
-        ],
+    hearing = Hearing(changes, app_ids=budgets)
+    paces = Paces(database, clock, list(budgets.values()), policy, sweep_every=every or None)
+    registration = Registration(database, clock, changes, hearing, app_ids=budgets, wake=wake)
+    callbacks = Callbacks(
+        database,
         clock,
+        hearing,
+        registration,
+        secrets={app.app_id: app.callback_secret.get_secret_value() if app.callback_secret else None for app in apps},
+        discover=settings.discover,
+        wake=wake,
     )
+    tasks = Tasks(database, clock, changes, app_ids=budgets, wake=wake)
+    observations = Observations(clock, changes, hearing, policy, pace=paces.of)
+    poller = Poller(
+        database, clock, observations, list(budgets.values()), pace=paces.of, alive=lambda: ticker.beat("poll")
+    )
+    sweeper = Sweeper(
+        database,
+        clock,
+        list(list_budgets.values()),
+        registration,
+        every=every,
+        discover=settings.discover,
+        wake=wake,
+        alive=lambda: ticker.beat("sweep"),
+    )
+    housekeeping = Housekeeping(
+        database, clock, changes, hearing, app_ids=budgets, alive=lambda: ticker.beat("housekeeping")
+    )
+    jobs = [
+        Job("poll", poller.run_once, every=timedelta(seconds=TICK)),
+        Job("pace", paces.run_once, every=timedelta(seconds=5)),
+        Job("checkpoint", database.checkpoint, every=timedelta(seconds=5)),
+        Job("clock", database.synchronise, every=timedelta(minutes=1)),
+        Job("housekeeping", housekeeping.run_once, every=timedelta(minutes=1)),
+    ]
+    if every:
+        jobs.append(Job("sweep", sweeper.run_once, every=timedelta(seconds=1)))
+    ticker = Ticker(jobs, clock)
     health = HealthCheck(database, budgets, ticker.stuck)
     return Service(
         settings=settings,
         clock=clock,
         database=database,
         registration=registration,
+        callbacks=callbacks,
         tasks=tasks,
         observations=observations,
         budgets=budgets,
+        list_budgets=list_budgets,
         poller=poller,
+        sweeper=sweeper,
+        paces=paces,
+        stats=Statistics(database, clock, budgets, list_budgets, paces, callbacks, sweeping=bool(every)),
         housekeeping=housekeeping,
         ticker=ticker,
         health=health,
@@ -161,5 +218,5 @@ async def running(service: Service) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        service.poller.stop()
+        service.stop()
         await service.ticker.stop()

@@ -16,7 +16,7 @@ from app.wiring import Service, open_service, running
 from tests.world import APP, SECRET, MakeSettings, open_client
 
 # A recording of some seconds instead of some hours; asked about as often as its haste demands.
-HASTE = Policy(ongoing=timedelta(seconds=0.3), uploading_quick=timedelta(seconds=0.3))
+HASTE = Policy(recording_early=timedelta(seconds=0.3), uploading_early=timedelta(seconds=0.3))
 
 
 @pytest.fixture

@@ -180,8 +180,9 @@ async def claim(service: Service, task_id: str) -> Claim:
     """The claim of this task, as the poller takes it, whatever else is due."""
     long_ago = datetime(2000, 1, 1, tzinfo=UTC)
     async with service.database.write() as connection:
-        await polls.hurry(connection, task_id, APP, Urgency.DEADLINE, long_ago, claim_no=0)
-        taken = await polls.claim(connection, APP, order=list(Urgency), now=service.clock.now())
+        await polls.hurry(connection, [polls.Hurry(task_id, APP, long_ago, claim_no=0)], Urgency.HURRIED)
+        order = (Urgency.HURRIED,)
+        taken = await polls.claim(connection, APP, order=order, now=service.clock.now(), horizon=timedelta(0))
     assert taken is not None
     assert taken.task_id == task_id
     return taken

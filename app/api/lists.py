@@ -18,6 +18,7 @@ from app.api.schemas import AnyText, Moment, StorableText, TaskId
 from app.core.public import time_text
 from app.core.recording import Attention, FileStatus, Outcome, Status, Tracking
 from app.errors import InvalidRequest
+from app.store.callbacks import CallbackFilter
 from app.store.listing import FileFilter, TaskFilter
 
 AttentionWord = Literal["failing", "not_found", "expiring", "lost", "backup_expiring"]
@@ -54,6 +55,9 @@ TASK_PLACE = TypeAdapter(tuple[Moment, TaskId]).validate_python
 FILE_PLACE = TypeAdapter(tuple[Moment, TaskId, AnyText]).validate_python
 TASK_FILE_PLACE = TypeAdapter(tuple[AnyText]).validate_python
 EVENT_PLACE = TypeAdapter(tuple[Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]]).validate_python
+CALLBACK_PLACE = TypeAdapter(
+    tuple[Literal["callback"], Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]]
+).validate_python
 
 AFTER, BEFORE = "Only later than this.", "Only earlier than this."
 
@@ -134,6 +138,20 @@ class FileQuery(ListQuery):
 
     def to_filter(self) -> FileFilter:
         return FileFilter(**self.model_dump(exclude={"limit", "cursor"}, exclude_defaults=True))
+
+
+class CallbackQuery(ListQuery):
+    """Filters of GET /v1/callbacks. Sets are comma-separated."""
+
+    task_id: Annotated[Ids, Field(description="At most 100.")] = ()
+    app_id: AppId = None
+    verdict: Annotated[tuple[Literal["accepted", "repeat", "suspicious"], ...], Split] = ()
+    known: Annotated[bool | None, Field(description="Whether the task is registered.")] = None
+    received_after: Annotated[Moment | None, Field(description=AFTER)] = None
+    received_before: Annotated[Moment | None, Field(description=BEFORE)] = None
+
+    def to_filter(self) -> CallbackFilter:
+        return CallbackFilter(**self.model_dump(exclude={"limit", "cursor"}, exclude_defaults=True))
 
 
 def resume(query: Q, read: Callable[[Any], P]) -> tuple[Q, P | None]:

@@ -16,6 +16,7 @@ from app.errors import DatabaseUnavailable, Fault, Refusal
 
 STATUS_OF = {
     "invalid_request": 422,
+    "unreadable_body": 400,
     "unauthenticated": 401,
     "forbidden": 403,
     "not_found": 404,
@@ -30,6 +31,7 @@ STATUS_OF = {
 }
 TITLES = {
     "invalid_request": "The request breaks a rule",
+    "unreadable_body": "The body is no callback",
     "unauthenticated": "A valid key is needed",
     "forbidden": "This key may not do that",
     "not_found": "There is no such thing",
@@ -47,7 +49,9 @@ _CODE_OF_STATUS = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 4
 
 ADVICE = {
     "invalid_request": "Each fault stands in `errors` with its place; mend it, nothing was changed.",
-    "unauthenticated": "Send `Authorization: Bearer SECRET` with one of the configured keys.",
+    "unreadable_body": "A callback is a JSON object as the provider documents it, or one of its older forms.",
+    "unauthenticated": "Send `Authorization: Bearer SECRET` with one of the configured keys. A callback needs the "
+    "provider's signature by the app's callback secret, and a timestamp within 10 minutes of now.",
     "forbidden": "Use a key with the role the operation needs; a service without keys answers its own machine only.",
     "not_found": "Check the address and the id; ids are case-sensitive.",
     "method_not_allowed": "See the documentation for the methods of this address.",

@@ -86,11 +86,11 @@ class LabelsIn(_In):
     labels: Annotated[dict[LabelKey, LabelValue | None], Field(max_length=1000)] = {}
 
 
-class _Out(BaseModel):
+class Out(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class LastErrorOut(_Out):
+class LastErrorOut(Out):
     """Why the newest poll told nothing."""
 
     code: str
@@ -99,7 +99,7 @@ class LastErrorOut(_Out):
     at: Time
 
 
-class PollingOut(_Out):
+class PollingOut(Out):
     """How asking the provider goes. A change here makes no new version."""
 
     last_polled_at: Annotated[Time | None, Field(description="When the provider last answered.")]
@@ -109,7 +109,7 @@ class PollingOut(_Out):
     last_error: LastErrorOut | None
 
 
-class PlaylistOut(_Out):
+class PlaylistOut(Out):
     """A live M3U8 address, known from a callback."""
 
     stream_id: str | None
@@ -118,7 +118,7 @@ class PlaylistOut(_Out):
     media_track_type: str | None
 
 
-class NoticeOut(_Out):
+class NoticeOut(Out):
     """Something only a callback tells."""
 
     code: str
@@ -128,15 +128,46 @@ class NoticeOut(_Out):
     count: int
 
 
-class LastCallbackOut(_Out):
+class LastCallbackOut(Out):
     """The newest callback about the task."""
 
-    event_type: int
+    event_type: Annotated[int | None, Field(description="The provider's number.")]
     event: str
     received_at: Time
 
 
-class FileOut(_Out):
+class CallbackOut(Out):
+    """A callback as it arrived."""
+
+    id: Annotated[str, Field(description="Opaque.")]
+    received_at: Time
+    app_id: int
+    task_id: str | None
+    event_type: Annotated[int | None, Field(description="The provider's number.")]
+    event: str
+    sequence: int | None
+    verdict: Annotated[
+        Literal["accepted", "repeat", "suspicious"],
+        Field(
+            description="`repeat`: came before, word for word. "
+            "`suspicious`: its signature came before with another body; its content counts for nothing."
+        ),
+    ]
+    known: Annotated[bool, Field(description="The task is registered. If not, it is remembered for 4 days.")]
+    body: Annotated[
+        dict[str, Any] | str | None,
+        Field(description="As sent; text if it is not JSON; null where the content counts for nothing."),
+    ]
+
+
+class CallbackPage(Out):
+    """A page of callbacks, newest first."""
+
+    items: list[CallbackOut]
+    next_cursor: str | None
+
+
+class FileOut(Out):
     """A file of a recording."""
 
     task_id: str
@@ -169,7 +200,7 @@ class FileOut(_Out):
     ]
 
 
-class TaskOut(_Out):
+class TaskOut(Out):
     """A recording task as far as it is known. In a list, `files` stands only with `include=files`."""
 
     task_id: str
@@ -206,7 +237,7 @@ class TaskOut(_Out):
     files_truncated: bool | None = None
 
 
-class BatchErrorOut(_Out):
+class BatchErrorOut(Out):
     """Why an item was refused."""
 
     code: str
@@ -214,7 +245,7 @@ class BatchErrorOut(_Out):
     pointer: str
 
 
-class BatchResultOut(_Out):
+class BatchResultOut(Out):
     """What became of one item."""
 
     task_id: Annotated[str | None, Field(description="null if it could not be read.")]
@@ -222,7 +253,7 @@ class BatchResultOut(_Out):
     error: BatchErrorOut | None = None
 
 
-class BatchOut(_Out):
+class BatchOut(Out):
     """What became of each item, in the order given, and how many of each."""
 
     results: list[BatchResultOut]
@@ -232,7 +263,7 @@ class BatchOut(_Out):
     invalid: int
 
 
-class TaskPage(_Out):
+class TaskPage(Out):
     """A page of tasks."""
 
     items: list[TaskOut]
@@ -242,14 +273,14 @@ class TaskPage(_Out):
     ] = None
 
 
-class FilePage(_Out):
+class FilePage(Out):
     """A page of files."""
 
     items: list[FileOut]
     next_cursor: str | None
 
 
-class EventOut(_Out):
+class EventOut(Out):
     """Something that changed."""
 
     id: str
@@ -263,21 +294,21 @@ class EventOut(_Out):
     data: dict[str, Any]
 
 
-class EventPage(_Out):
+class EventPage(Out):
     """A page of a task's history."""
 
     items: list[EventOut]
     next_cursor: str | None
 
 
-class ProblemFault(_Out):
+class ProblemFault(Out):
     """One thing wrong with a request."""
 
     pointer: Annotated[str, Field(description="JSON pointer into the body, or the parameter's name.")]
     detail: str
 
 
-class ProblemOut(_Out):
+class ProblemOut(Out):
     """RFC 9457 problem details."""
 
     type: str

@@ -1,4 +1,4 @@
-"""How each thing somebody tells us changes a task.
+"""How each thing that polls and callers tell us changes a task; what callbacks tell is in hearing.py.
 
 This module decides and touches nothing: no clock, no database, no network. Applying observations is independent of
 their order and repetition: of the task's own facts the highest claim wins; a file is described by the observation with
@@ -31,6 +31,9 @@ T = TypeVar("T")
 
 NOT_FOUND_PATIENCE = timedelta(minutes=10)
 """A task that is not known to the provider for this long needs a person's attention."""
+
+EXPIRING_BEFORE = timedelta(hours=6)
+"""How long before its window closes an unsettled task needs a person's attention."""
 
 FAILING_AFTER = 5
 """This many failures in a row need a person's attention."""
@@ -83,6 +86,8 @@ def _new_file(told: SeenFile, seen: Observation, *, now: datetime) -> File:
 
 
 def _merge_file(old: File, told: SeenFile, seen: Observation, *, now: datetime) -> File:
+    if not old.polled:  # until now only a callback told of it, and that counts for nothing beside an answer
+        return replace(_new_file(told, seen, now=now), first_seen_at=min(old.first_seen_at, seen.asked_at))
     wins = (told.status.rank, seen.claim_no) > (old.seen.status.rank, old.claim_no)
     ends = [seen.asked_at if told.status.at_end else None, old.reached_end_at]
     merged = replace(
@@ -106,17 +111,27 @@ def conclude(task: Task, *, now: datetime) -> Task:
         tracking = Tracking.ACTIVE if now < task.window[0] else Tracking.EXPIRED
     active = tracking is Tracking.ACTIVE
     began_closing = task.tracking is Tracking.ACTIVE and not active
-    lost = any(file.seen.status is FileStatus.LOST for file in task.files.values())
-    return replace(
+    task = replace(
         task,
         tracking=tracking,
         settled_at=(task.settled_at or now) if tracking is Tracking.SETTLED else None,
         closed_at=None if active else now if began_closing else task.closed_at or now,
-        outcome=None if active else outcome(task),
-        outcome_basis=None if active else "poll",
-        attention=task.attention | Attention.LOST if lost else task.attention & ~Attention.LOST,
+        attention=_attention(task, active=active, now=now),
         file_counts=dict(Counter(file.seen.status.value for file in task.files.values())),
     )
+    if active:
+        return replace(task, outcome=None, outcome_basis=None)
+    told_by_polls = outcome(task)
+    if told_by_polls is Outcome.UNRESOLVED and tracking is Tracking.EXPIRED and task.outcome_basis == "callback":
+        return task
+    return replace(task, outcome=told_by_polls, outcome_basis="poll")
+
+
+def _attention(task: Task, *, active: bool, now: datetime) -> Attention:
+    """The flags that follow from a task's facts; the others stay."""
+    lost = any(file.seen.status is FileStatus.LOST for file in task.polled_files)
+    flags = task.attention | Attention.LOST if lost else task.attention & ~Attention.LOST
+    return flags if active and is_expiring(task, now=now) else flags & ~Attention.EXPIRING
 
 
 def is_over(task: Task) -> bool:
@@ -127,8 +142,8 @@ def is_over(task: Task) -> bool:
     """
     if not task.status.ended:
         return False
-    if task.files:
-        return all(file.seen.status.at_end for file in task.files.values())
+    if files := task.polled_files:
+        return all(file.seen.status.at_end for file in files)
     asked, end = task.end_last_asked_at, task.ended_at
     if asked is None:
         return False
@@ -144,14 +159,18 @@ def empty_list_grace(status: Status) -> timedelta:
 
 def outcome(task: Task) -> Outcome:
     """What became of the files, for a task that is no longer active."""
-    states = {file.seen.status for file in task.files.values()}
+    return outcome_of({file.seen.status for file in task.polled_files}, over=is_over(task))
+
+
+def outcome_of(states: set[FileStatus], *, over: bool) -> Outcome:
+    """What files in these states add up to; ``over``: nothing is under way any more."""
     if states == {FileStatus.LOST}:
         return Outcome.LOST
     if FileStatus.LOST in states:
         return Outcome.PARTIALLY_LOST
     if FileStatus.UPLOADED_TO_BACKUP in states:
         return Outcome.UPLOADED_TO_BACKUP
-    if not is_over(task):
+    if not over:
         return Outcome.UNRESOLVED
     return Outcome.UPLOADED if states else Outcome.NO_FILES
 
@@ -209,6 +228,16 @@ def _window_is_over(task: Task, failure: Failure, *, now: datetime) -> bool:
     # An answer that can never be read must not keep a task for ever: a day after the window is enough.
     patience = timedelta(0) if failure in (Failure.NOT_FOUND, Failure.REFUSED) else timedelta(days=1)
     return now >= task.window[0] + patience
+
+
+def is_expiring(task: Task, *, now: datetime) -> bool:
+    """Whether the window of a task closes soon, or has closed."""
+    return now >= task.window[0] - EXPIRING_BEFORE
+
+
+def expiring(task: Task) -> Task:
+    """The task with the mark that its window closes soon."""
+    return replace(task, attention=task.attention | Attention.EXPIRING)
 
 
 def expired(task: Task, *, now: datetime) -> Task:

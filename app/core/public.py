@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from app.core.recording import Attention, File, LastError, Polling, Task, Tracking
+from app.core.recording import Attention, File, LastCallback, LastError, Notice, Playlist, Polling, Task, Tracking
 
 Json = dict[str, Any]
 
@@ -20,6 +20,13 @@ FILES_SHOWN = 100
 RECORD_MODES = {1: "single_stream", 2: "mixed_stream"}
 STREAM_TYPES = {1: "audio", 2: "video", 3: "audio_video", 4: "audio_video_separate"}
 MEDIA_TRACK_TYPES = {1: "audio", 2: "video", 3: "audio_video"}
+QUIT_REASONS = {
+    1: "start_failed", 2: "login_failed", 3: "idle", 4: "max_duration", 5: "engine_start_failed", 6: "network_lost",
+    1001: "unspecified", 1002: "file_name_too_long", 1003: "file_open_failed", 1004: "disk_full",
+    1005: "engine_init_failed", 1006: "header_write_failed", 1007: "write_bad_descriptor", 1008: "write_io_error",
+    1009: "channel_error", 1010: "unsupported_format", 1011: "illegal_state",
+}  # fmt: skip
+"""Why a recording ended abnormally (docs/provider.md 4.3); `idle` and `max_duration` are ordinary ends."""
 
 SILENT = frozenset({"polling", "last_callback", "version", "updated_at"})
 """Fields whose change makes no new version."""
@@ -60,11 +67,11 @@ def task_json(task: Task) -> Json:
         "recording_ended_at": time_text(task.ended_at),
         "query_deadline": time_text(deadline),
         "query_deadline_basis": basis.value,
-        "quit_reason": None,
-        "quit_reason_code": None,
-        "live_playlists": [],
-        "notices": [],
-        "last_callback": None,
+        "quit_reason": word(task.told.quit_reason_code, QUIT_REASONS),
+        "quit_reason_code": task.told.quit_reason_code,
+        "live_playlists": [playlist_json(one) for one in task.told.playlists],
+        "notices": [notice_json(one) for one in task.told.notices],
+        "last_callback": task.told.last and last_callback_json(task.told.last),
         "file_counts": dict(sorted(task.file_counts.items())),
         "polling": polling_json(task.polling),
         "version": task.version,
@@ -98,6 +105,30 @@ def error_json(error: LastError) -> Json:
         "request_id": error.request_id,
         "at": time_text(error.at),
     }
+
+
+def playlist_json(playlist: Playlist) -> Json:
+    return {
+        "stream_id": playlist.stream_id,
+        "file_id": playlist.file_id,
+        "url": playlist.url,
+        "media_track_type": word(playlist.media_track_type_code, MEDIA_TRACK_TYPES),
+    }
+
+
+def notice_json(notice: Notice) -> Json:
+    return {
+        "code": notice.code,
+        "detail": notice.detail,
+        "first_at": time_text(notice.first_at),
+        "last_at": time_text(notice.last_at),
+        "count": notice.count,
+    }
+
+
+def last_callback_json(last: LastCallback) -> Json:
+    received_at = time_text(last.received_at)
+    return {"event_type": last.event_type, "event": last.event.value, "received_at": received_at}
 
 
 def file_json(task: Task, file: File) -> Json:
@@ -181,6 +212,11 @@ def events(before: Task | None, after: Task) -> list[Event]:
         for file, was in files
     )
     return told
+
+
+def callback_received(last: LastCallback) -> Event:
+    """What tells, in a task's own history, that a callback came."""
+    return Event(type="callback.received", data={"callback": last_callback_json(last)})
 
 
 def deletion(task: Task) -> Event:

@@ -1,31 +1,54 @@
-"""When to ask about a task next. Pure: the task, ``now`` and a random number in, a class and a date out."""
+"""When to ask about a task next. Pure: the task, ``now``, a random number and the app's pace in, a plan out."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 
+from app.core.merging import empty_list_grace
 from app.core.recording import Outcome, Status, Task, Tracking
+
+SECOND = timedelta(seconds=1)
 
 
 class Urgency(IntEnum):
-    """The classes of polls, most urgent first; stored as numbers."""
+    """The classes of polls; all but the first are stored, as numbers."""
 
     DEADLINE = 0
+    """The window closes soon and the task has had no last look: read from ``closes_at``, whatever the stored class."""
     HURRIED = 1
+    """A callback, a single registration, a sweep's finding; and every claimed task until it is planned anew."""
     REFRESH = 2
-    ROUTINE = 3
+    PROMPT = 3
+    """Files are uploading; the fixed points before the window closes."""
+    ROUTINE = 4
+    """The even sweep over recordings; retries."""
+    SPARE = 5
+    """What can wait: the first polls of a batch, looks at settled tasks."""
+
+
+EARLY = (Urgency.PROMPT, Urgency.ROUTINE)
+"""The classes that spare budget may poll before they are due, from ``early_at`` on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The intervals. Each is spread by jitter, so that tasks registered together do not stay together."""
 
-    ongoing: timedelta = timedelta(seconds=30)
-    uploading_quick: timedelta = timedelta(seconds=5)
-    quick_for: timedelta = timedelta(minutes=2)
-    uploading_slow: timedelta = timedelta(seconds=30)
+    recording: timedelta = timedelta(seconds=30)
+    """Between two polls of a recording at least; with many recordings it is one round over all of them."""
+    recording_early: timedelta = timedelta(seconds=15)
+    vouched: timedelta = timedelta(minutes=5)
+    """Between two polls of a recording that the provider's list of running tasks vouches for."""
+    typical_length: timedelta = timedelta(minutes=45)
+    """Of a recording: a young one is not yet worth its share of the polls."""
+    uploading: timedelta = timedelta(seconds=15)
+    uploading_early: timedelta = timedelta(seconds=5)
+    uploading_most: timedelta = timedelta(minutes=3)
+    uploading_after_long: timedelta = timedelta(minutes=10)
     retry_first: timedelta = timedelta(seconds=5)
     retry_most: timedelta = timedelta(minutes=10)
     looks_after_settling: tuple[timedelta, ...] = (
@@ -37,20 +60,70 @@ class Policy:
     before_deadline: tuple[timedelta, ...] = (timedelta(minutes=10), timedelta(minutes=1))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """How the tasks whose windows close fit into the budget.
+
+    Tasks whose window closes within ``horizon`` get their last look now. Of ``tasks`` waiting for one,
+    ``unservable`` cannot be served in time; the first of them are those whose window closes in ``short_in``.
+    """
+
+    tasks: int = 0
+    horizon: timedelta = timedelta(minutes=10)
+    unservable: int = 0
+    short_in: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What one app's calls can carry at present.
+
+    ``rate``: polls a second. ``crowding``: how long one round over all recordings takes. ``vouched``: the provider's
+    list of running tasks was swept lately, so what it shows as running needs few polls.
+    """
+
+    rate: float = 10.0
+    crowding: timedelta = timedelta(0)
+    vouched: bool = False
+    closing: Closing = Closing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """When to poll: due ``at``, on spare budget from ``early_at``, and by all means before ``closes_at``."""
+
+    urgency: Urgency
+    at: datetime
+    early_at: datetime | None = None
+    closes_at: datetime | None = None
+
+
+_D, _H, _R, _P, _O, _S = Urgency
+_ROTATION = (
+    (_H, _D, _R, _P, _O, _S),
+    (_D, _H, _P, _O, _R, _S),
+    (_H, _D, _R, _P, _O, _S),
+    (_D, _H, _P, _O, _R, _S),
+    (_P, _O, _D, _H, _R, _S),
+    (_D, _H, _P, _O, _R, _S),
+    (_H, _D, _R, _P, _O, _S),
+    (_D, _H, _P, _O, _R, _S),
+    (_H, _D, _R, _P, _O, _S),
+    (_S, _D, _H, _P, _O, _R),
+)
+
+
 def claim_order(turn: int) -> tuple[Urgency, ...]:
     """Which class to look at first when claiming for the ``turn``-th time.
 
-    Every fifth claim takes the oldest routine task, so nothing starves; refreshes get at most every second claim
-    while routine tasks wait.
+    Deadlines and hurried tasks in turns, so that neither a day of many deadlines nor a flood of callbacks delays the
+    other; refreshes at most every second claim while others wait; and a tenth each for what is due by date alone, so
+    nothing starves.
     """
-    if turn % 5 == 4:
-        return (Urgency.ROUTINE, Urgency.DEADLINE, Urgency.HURRIED, Urgency.REFRESH)
-    if turn % 2:
-        return (Urgency.DEADLINE, Urgency.HURRIED, Urgency.ROUTINE, Urgency.REFRESH)
-    return (Urgency.DEADLINE, Urgency.HURRIED, Urgency.REFRESH, Urgency.ROUTINE)
+    return _ROTATION[turn % len(_ROTATION)]
 
 
-def next_poll_at(task: Task, *, now: datetime, jitter: float, policy: Policy) -> tuple[Urgency, datetime] | None:
+def next_poll(task: Task, *, now: datetime, jitter: float, policy: Policy, pace: Pace) -> Plan | None:
     """When to ask about this task again and how urgently, or None: never again.
 
     ``jitter`` in [0, 1).
@@ -59,11 +132,25 @@ def next_poll_at(task: Task, *, now: datetime, jitter: float, policy: Policy) ->
         return _look_again(task, now=now, policy=policy)
     if task.tracking is not Tracking.ACTIVE:
         return None
+    spread = 0.9 + 0.2 * jitter
+    early: timedelta | None = None
     if task.polling.consecutive_failures:
-        wait = backoff(task.polling.consecutive_failures, jitter=jitter, policy=policy)
+        urgency, wait = Urgency.ROUTINE, backoff(task.polling.consecutive_failures, jitter=jitter, policy=policy)
+    elif task.status.ended:
+        wait, early = _while_uploading(task, now=now, policy=policy, pace=pace)
+        urgency, wait = Urgency.PROMPT, wait * spread
     else:
-        wait = _interval(task, now=now, policy=policy) * (0.9 + 0.2 * jitter)
-    return _not_past_deadline(task, now + wait, now=now, policy=policy)
+        wait, early = _while_recording(task, now=now, policy=policy, pace=pace)
+        urgency, wait = Urgency.ROUTINE, wait * spread
+    at = now + wait
+    point = _point_before(at, task, now=now, policy=policy)
+    deadline = task.window[0]
+    return Plan(
+        urgency=Urgency.PROMPT if point else urgency,
+        at=point or at,
+        early_at=now + early * spread if early is not None else None,
+        closes_at=deadline if now < deadline - pace.closing.horizon else None,
+    )
 
 
 def backoff(failures: int, *, jitter: float, policy: Policy) -> timedelta:
@@ -72,22 +159,37 @@ def backoff(failures: int, *, jitter: float, policy: Policy) -> timedelta:
     return min(doubled, policy.retry_most) * (0.5 + 0.5 * jitter)
 
 
-def _interval(task: Task, *, now: datetime, policy: Policy) -> timedelta:
-    if not task.status.ended or task.end_first_asked_at is None:
-        return policy.ongoing
-    since_end = now - task.end_first_asked_at
-    return policy.uploading_quick if since_end < policy.quick_for else policy.uploading_slow
+def _while_recording(task: Task, *, now: datetime, policy: Policy, pace: Pace) -> tuple[timedelta, timedelta | None]:
+    """One round for all, after a first wait: what has only just begun seldom ends. When due, and from when early."""
+    if pace.vouched and task.polling.listed:
+        return max(policy.vouched, policy.recording), None
+    gap = max(pace.crowding, policy.recording)
+    typical, crowding = policy.typical_length.total_seconds(), pace.crowding.total_seconds()
+    age = (now - (task.began_at or task.registered_at)).total_seconds()
+    return max(gap, (math.sqrt(typical * crowding) - age) * SECOND), policy.recording_early
 
 
-def _not_past_deadline(task: Task, planned: datetime, *, now: datetime, policy: Policy) -> tuple[Urgency, datetime]:
-    """``planned``, unless the window closes first: then one of the fixed points before its end."""
+def _while_uploading(task: Task, *, now: datetime, policy: Policy, pace: Pace) -> tuple[timedelta, timedelta]:
+    """Fast at first, then backing off: an upload that took long already will take long still."""
+    since_end = now - (task.end_first_asked_at or now)
+    gap = min(max(pace.crowding / 16, policy.uploading), policy.uploading_most)
+    gap = max(gap, min(since_end / 20, policy.uploading_after_long))
+    early = max(policy.uploading_early, min(since_end / 60, policy.uploading_after_long))
+    if not task.polled_files and task.end_first_asked_at is not None:
+        # Without files it settles by an answer asked some time after the end: not much later than that.
+        believed = empty_list_grace(task.status) + SECOND - since_end
+        gap = min(gap, believed) if believed > timedelta(0) else gap
+    return gap, early
+
+
+def _point_before(at: datetime, task: Task, *, now: datetime, policy: Policy) -> datetime | None:
+    """The first of the fixed points before the window closes, if it comes sooner than ``at``."""
     deadline, _ = task.window
     points = (deadline - before for before in policy.before_deadline)
-    urgent = next((point for point in points if now < point < planned), None)
-    return (Urgency.DEADLINE, urgent) if urgent else (Urgency.ROUTINE, planned)
+    return next((point for point in points if now < point < at), None)
 
 
-def _look_again(task: Task, *, now: datetime, policy: Policy) -> tuple[Urgency, datetime] | None:
+def _look_again(task: Task, *, now: datetime, policy: Policy) -> Plan | None:
     """A settled task is looked at a few times more, since what the provider lists can still change."""
     if task.settled_at is None or task.status is Status.PENDING:
         return None
@@ -96,4 +198,28 @@ def _look_again(task: Task, *, now: datetime, policy: Policy) -> tuple[Urgency, 
     if task.outcome is not Outcome.UPLOADED:
         looks += [now + policy.look_again, deadline - policy.before_deadline[0]]
     due = min((look for look in looks if now < look < deadline), default=None)
-    return (Urgency.ROUTINE, due) if due else None
+    return Plan(urgency=Urgency.SPARE, at=due) if due else None
+
+
+CLOSING_EDGES = tuple(timedelta(minutes=m) for m in (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360))
+"""The ends of the spans in which tasks whose window closes are counted."""
+
+_START_BY = 0.7
+"""The share of the budget that closing windows may count on; the rest is for what happens meanwhile."""
+
+
+def closing(counts: Sequence[int], *, rate: float, policy: Policy) -> Closing:
+    """How much of the budget closing windows take; ``counts[i]``: those that close within ``CLOSING_EDGES[i]``.
+
+    Where the tasks up to some deadline need all the time there is until then, work on them begins now, most urgent
+    first.
+    """
+    horizon, unservable, short_in = policy.before_deadline[0], 0, None
+    for edge, count in zip(CLOSING_EDGES, counts, strict=True):
+        could = rate * edge.total_seconds()
+        if count >= _START_BY * could:
+            horizon = max(horizon, edge)
+        if count > could:
+            unservable = max(unservable, math.ceil(count - could))
+            short_in = short_in or edge
+    return Closing(tasks=counts[-1], horizon=horizon, unservable=unservable, short_in=short_in)

@@ -13,3 +13,12 @@ def request_signature(app_id: int, nonce: str, server_secret: str, timestamp: in
     """
     text = f"{app_id}{nonce}{server_secret}{timestamp}"
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def callback_signature(callback_secret: str, timestamp: str, nonce: str) -> str:
+    """The provider's signature of its callbacks: lower-case hex of SHA-1 over the three, sorted as text and joined.
+
+    The body is not covered. (docs/provider.md 4.5)
+    """
+    text = "".join(sorted([callback_secret, timestamp, nonce]))
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

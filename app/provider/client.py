@@ -16,11 +16,15 @@ import httpx
 from app.clock import Clock
 from app.core.recording import Observation
 from app.core.signing import request_signature
+from app.core.sweeping import Span
 from app.errors import AnswerUnknown, NeverSent, ProviderError, ProviderUnavailable, Reached
-from app.provider.wire import Envelope, clean, read_envelope, read_task
+from app.provider.wire import Envelope, ListPage, clean, read_envelope, read_list, read_task
 
 DESCRIBE_RECORD_STATUS = "DescribeRecordStatus"
 DESCRIBE_TASKS = "DescribeTasks"
+
+PAGE_SIZE = 50
+"""Tasks on a page of the list: the most that it gives."""
 
 ANSWER_LIMIT = 16 * 1024 * 1024
 """Bytes of an answer; a file takes some 700."""
@@ -92,12 +96,26 @@ class Provider:
         observation = read_task(envelope, task_id, claim_no=claim_no, asked_at=asked_at)
         return Described(observation, clean(body[1].decode("utf-8", "replace")), envelope.request_id)
 
+    async def list_tasks(self, span: Span, call: Call, *, running: bool, page: int) -> ListPage:
+        """Ask for a page of the tasks that started in this span and are running, or have ended (DescribeTasks).
+
+        Raises a ProviderError as ``describe`` does.
+        """
+        item = {
+            "Status": 2 if running else 3,
+            "StartTime": _milliseconds(span.start),
+            "EndTime": _milliseconds(span.end),
+            "PageOffset": page,
+            "PageSize": PAGE_SIZE,
+        }
+        return read_list(self._envelope(await self._call(DESCRIBE_TASKS, item, call)))
+
     async def probe(self, call: Call, *, now: datetime) -> None:
         """Ask for the smallest possible list of tasks (DescribeTasks), only to hear whether the provider answers.
 
         Raises a ProviderError as ``describe`` does.
         """
-        end = int(now.timestamp() * 1000)
+        end = _milliseconds(now)
         item = {"Status": 2, "StartTime": end - 60_000, "EndTime": end, "PageOffset": 1, "PageSize": 1}
         self._envelope(await self._call(DESCRIBE_TASKS, item, call))
 
@@ -161,6 +179,10 @@ class Provider:
                     call.answered_at = self._clock.monotonic()
                     raise AnswerUnknown("answer_too_large", f"more than {ANSWER_LIMIT} bytes")
         return response.status_code, bytes(received)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
 
 
 class LeaseLapsed(Exception):

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Vali
 from pydantic.alias_generators import to_pascal
 
 from app.core.recording import FileStatus, Observation, SeenFile, Status
+from app.core.sweeping import Listed
 from app.errors import (
     AnswerUnknown,
     AppRefused,
@@ -180,6 +181,15 @@ class WireTask(_Wire):
     record_files: Annotated[tuple[WireFile, ...], BeforeValidator(_objects)] = Field(())
 
 
+class WireListed(_Wire):
+    """One entry of the task list (docs/provider.md 3)."""
+
+    task_id: Words = None
+    room_id: Words = None
+    record_begin_timestamp: Moment = None
+    status: Integer = None
+
+
 class Envelope(_Wire):
     """What every answer is wrapped in (docs/provider.md 1.4). Message says nothing about success."""
 
@@ -221,7 +231,7 @@ def read_task(envelope: Envelope, task_id: str, *, claim_no: int, asked_at: date
     """What an answer says of its task; raises AnswerUnknown if nothing can be read."""
     try:
         data = WireTask.model_validate(envelope.data)
-        files = tuple(_file(task_id, file) for file in data.record_files)
+        files = tuple(seen_file(task_id, file) for file in data.record_files)
     except (ValidationError, ValueError) as error:
         detail = _first_fault(error) if isinstance(error, ValidationError) else str(error)
         raise AnswerUnknown("garbled", detail, request_id=envelope.request_id) from None
@@ -240,7 +250,36 @@ def read_task(envelope: Envelope, task_id: str, *, claim_no: int, asked_at: date
     )
 
 
-def _file(task_id: str, file: WireFile) -> SeenFile:
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """A page of the task list. ``total``: of the whole span asked for; None if it was not told."""
+
+    tasks: tuple[Listed, ...]
+    total: int | None
+
+
+_LIST_NAMES = ("taskidlist", "tasklist")
+"""The list's name in the samples, and in older tables (docs/provider.md 3); in any case of letters."""
+
+
+def read_list(envelope: Envelope) -> ListPage:
+    """The tasks on a page of the list; raises AnswerUnknown if it cannot be read."""
+    try:
+        data = envelope.data or {}
+        named = {name.lower(): value for name, value in data.items()}
+        given: Any = next((named[name] for name in _LIST_NAMES if named.get(name) is not None), ())
+        items = [WireListed.model_validate(one) for one in given]
+        total = _integer(named.get("totalcount"))
+    except (AttributeError, TypeError, ValidationError):
+        raise AnswerUnknown("garbled", "not a list of tasks", request_id=envelope.request_id) from None
+    if any(item.task_id is None for item in items):
+        raise AnswerUnknown("garbled", "a list of tasks without their ids", request_id=envelope.request_id)
+    tasks = [Listed(item.task_id or "", item.status, item.record_begin_timestamp, item.room_id) for item in items]
+    return ListPage(tuple(tasks), total)
+
+
+def seen_file(task_id: str, file: WireFile) -> SeenFile:
+    """A file as it is described. Raises ValueError if its FileId is too long to be a key."""
     # A file without an id still counts: forgetting it could settle the task too early.
     file_id = file.file_id or f"{task_id}:{file.stream_id or ''}:{file.begin_timestamp or 0}"
     if len(file_id) > FILE_ID_LIMIT:

@@ -142,15 +142,6 @@ async def list_task_files(
     return await _with_tasks(connection, (await connection.execute(statement)).all())
 
 
-async def files_of(connection: Connection, task_ids: list[str]) -> dict[str, dict[str, File]]:
-    """All files of these tasks, by task."""
-    rows = await connection.execute(select(FileRow.__table__).where(FileRow.task_id.in_(task_ids)))
-    found: dict[str, dict[str, File]] = {task_id: {} for task_id in task_ids}
-    for row in rows:
-        found[row.task_id][row.file_id] = to_file(row)
-    return found
-
-
 async def _with_tasks(connection: Connection, rows: Any) -> list[tuple[Task, File]]:
     ids = {row.task_id for row in rows}
     statement = select(*TASK_COLUMNS).select_from(TASKS).where(TaskRow.task_id.in_(ids))

@@ -105,6 +105,7 @@ class TaskRow(Base):
     closed_at: Mapped[datetime | None]
     outcome: Mapped[str | None]
     outcome_basis: Mapped[str | None]
+    told: Mapped[dict[str, Any] | None]
     attention: Mapped[int] = mapped_column(SmallInteger)
     file_counts: Mapped[dict[str, Any]]
     query_deadline: Mapped[datetime]
@@ -173,19 +174,70 @@ class AnswerRow(Base):
 
 
 class PollRow(Base):
-    """The queue: one narrow row for each task that is to be polled.
+    """The queue: one narrow row for each task that is to be polled: app.core.schedule.Plan.
 
-    A claim moves ``next_poll_at`` one lease ahead and takes the next ``claim_no``.
+    A claim moves ``next_poll_at`` one lease ahead and takes the next ``claim_no``. ``listed``: the status under which
+    the provider's list of running tasks last showed it; 0: it left that list; null: it never stood there.
     """
 
     __tablename__ = "polls"
-    __table_args__ = (Index(None, "app_id", "urgency", "next_poll_at"),)
+    __table_args__ = (
+        Index(None, "app_id", "urgency", "next_poll_at"),
+        Index(None, "app_id", "urgency", "early_at"),
+        Index(None, "app_id", "closes_at"),
+    )
 
     task_id: Mapped[str] = mapped_column(TaskId, ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True)
     app_id: Mapped[int]
     urgency: Mapped[int] = mapped_column(SmallInteger)
     next_poll_at: Mapped[datetime]
+    early_at: Mapped[datetime | None]
+    closes_at: Mapped[datetime | None]
+    listed: Mapped[int | None] = mapped_column(SmallInteger)
     claim_no: Mapped[int]
+
+
+class CallbackRow(Base):
+    """A callback as it arrived. ``signed``: digest of app, timestamp, nonce and signature; ``said``: of the body.
+
+    ``forget_at``: until when one about a task that nobody registered is remembered; null: the task is known.
+    ``body`` is null where its content counts for nothing: a repeat, a suspicious one, one about a deleted task.
+    """
+
+    __tablename__ = "callbacks"
+    __table_args__ = (
+        Index(None, "task_id", "id"),
+        Index(None, "signed"),
+        Index(None, "received_at"),
+        Index(None, "forget_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    received_at: Mapped[datetime]
+    app_id: Mapped[int]
+    task_id: Mapped[str | None] = mapped_column(FileId)
+    event_type: Mapped[int | None]
+    sequence: Mapped[int | None]
+    verdict: Mapped[str]
+    forget_at: Mapped[datetime | None]
+    signed: Mapped[str] = mapped_column(String(64))
+    said: Mapped[str] = mapped_column(String(64))
+    body: Mapped[str | None]
+
+
+class SweepRow(Base):
+    """The sweep over an app's task list: when it is due, and what the last one came to."""
+
+    __tablename__ = "sweeps"
+
+    app_id: Mapped[int] = mapped_column(primary_key=True)
+    next_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    """When the last sweep that saw everything began: what it tells is as old as that."""
+    calls: Mapped[int]
+    listed: Mapped[int]
+    error: Mapped[dict[str, Any] | None]
 
 
 class EventRow(Base):

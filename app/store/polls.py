@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, case, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from app.core.schedule import Urgency
+from app.core.schedule import CLOSING_EDGES, EARLY, Plan, Urgency
 from app.store.engine import Connection
 from app.store.models import PollRow, TaskRow, table_of
-from app.store.tasks import upsert
+from app.store.tasks import INSERT, upsert
 
 POLLS = table_of(PollRow)
 
@@ -34,75 +46,146 @@ class Claim:
     until: datetime
 
 
-async def any_due(connection: Connection, app_id: int, *, now: datetime) -> bool:
-    """Whether anything of this app is to be polled now."""
-    return bool((await connection.execute(_ANY_DUE, {"of_app": app_id, "now": now})).scalar())
+async def any_due(connection: Connection, app_id: int, *, now: datetime, horizon: timedelta) -> bool:
+    """Whether anything of this app is to be polled now, be it only because there is budget to spare."""
+    given = {"of_app": app_id, "now": now, "closing": now + horizon}
+    return bool((await connection.execute(_ANY_DUE, given)).scalar())
 
 
-async def claim(connection: Connection, app_id: int, *, order: Sequence[Urgency], now: datetime) -> Claim | None:
-    """Claim the first due task, by class in the given order, then by date; None if nothing is due."""
+async def claim(
+    connection: Connection, app_id: int, *, order: Sequence[Urgency], now: datetime, horizon: timedelta
+) -> Claim | None:
+    """Claim the most urgent task: by class in the given order, within one by date; at last, one before it is due.
+
+    Until its poll is planned anew the task counts as hurried: should the claim come to nothing, it was the most urgent.
+    """
     until = now + CLAIM_LEASE
-    given = {"of_app": app_id, "now": now, "until": until}
+    given = {"of_app": app_id, "now": now, "closing": now + horizon, "until": until}
     row = (await connection.execute(_claim(tuple(order)), given)).one_or_none()
     return Claim(row.task_id, row.claim_no, until) if row else None
 
 
 # Statements of every poll are built once: building them took longer than running them.
 
-_DUE = (POLLS.c.app_id == bindparam("of_app"), POLLS.c.next_poll_at <= bindparam("now"))
-_ANY_DUE = select(exists().where(*_DUE, POLLS.c.urgency.in_(list(Urgency))))
+_OF_APP = POLLS.c.app_id == bindparam("of_app")
+_CLOSING = (_OF_APP, POLLS.c.closes_at > bindparam("now"), POLLS.c.closes_at <= bindparam("closing"))
+_STORED = [urgency for urgency in Urgency if urgency is not Urgency.DEADLINE]
+
+
+def _due(urgency: Urgency) -> tuple[ColumnElement[bool], ...]:
+    return (_OF_APP, _is(urgency), POLLS.c.next_poll_at <= bindparam("now"))
+
+
+def _early(urgency: Urgency) -> tuple[ColumnElement[bool], ...]:
+    return (_OF_APP, _is(urgency), POLLS.c.early_at <= bindparam("now"))
+
+
+def _is(urgency: Urgency) -> ColumnElement[bool]:
+    return POLLS.c.urgency == literal_column(str(int(urgency)))
+
+
+_ANY_DUE = select(
+    or_(
+        *(exists().where(*_due(urgency)) for urgency in _STORED),
+        exists().where(*_CLOSING),
+        *(exists().where(*_early(urgency)) for urgency in EARLY),
+    )
+)
 
 
 @cache
 def _claim(order: tuple[Urgency, ...]) -> ReturningUpdate[Any]:
     first = [
-        select(POLLS.c.task_id)
-        .where(*_DUE, POLLS.c.urgency == literal_column(str(int(urgency))))
-        .order_by(POLLS.c.next_poll_at)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
+        _first(_CLOSING, POLLS.c.closes_at)
+        if urgency is Urgency.DEADLINE
+        else _first(_due(urgency), POLLS.c.next_poll_at)
         for urgency in order
     ]
+    first += [_first(_early(urgency), POLLS.c.early_at) for urgency in EARLY]
     return (
         update(POLLS)
         .where(POLLS.c.task_id == func.coalesce(*first, None))
-        .values(next_poll_at=bindparam("until"), claim_no=POLLS.c.claim_no + 1)
+        .values(
+            urgency=literal_column(str(int(Urgency.HURRIED))),
+            next_poll_at=bindparam("until"),
+            early_at=None,
+            closes_at=None,
+            claim_no=POLLS.c.claim_no + 1,
+        )
         .returning(POLLS.c.task_id, POLLS.c.claim_no)
     )
 
 
-async def add(connection: Connection, app_id: int, claims: Mapping[str, int], urgency: Urgency, at: datetime) -> None:
-    """Queue new tasks; ``claims``: task_id → the highest claim number it ever had."""
+def _first(conditions: tuple[ColumnElement[bool], ...], by: ColumnElement[datetime | None]) -> ScalarSelect[str]:
+    statement = select(POLLS.c.task_id).where(*conditions).order_by(by).limit(1)
+    return statement.with_for_update(skip_locked=True).scalar_subquery()
+
+
+@dataclass(frozen=True, slots=True)
+class NewPoll:
+    """A task that enters the queue; ``claim_no``: the highest number its claims ever had."""
+
+    task_id: str
+    app_id: int
+    claim_no: int
+    closes_at: datetime | None
+
+
+async def add(connection: Connection, polls: Sequence[NewPoll], urgency: Urgency, at: datetime) -> None:
+    """Queue new tasks."""
     rows = [
-        {"task_id": task_id, "app_id": app_id, "urgency": urgency, "next_poll_at": at, "claim_no": claim_no}
-        for task_id, claim_no in sorted(claims.items())
+        asdict(poll) | {"urgency": urgency, "next_poll_at": at, "early_at": None, "listed": None}
+        for poll in sorted(polls, key=lambda poll: poll.task_id)
     ]
     if rows:
         await connection.execute(upsert(connection)(PollRow).on_conflict_do_nothing(), rows)
 
 
-async def hurry(
-    connection: Connection, task_id: str, app_id: int, urgency: Urgency, at: datetime, *, claim_no: int
-) -> None:
-    """Make a task due at ``at`` at the latest and at least this urgent; queue it if it is not queued."""
-    row = {"task_id": task_id, "app_id": app_id, "urgency": urgency, "next_poll_at": at}
-    statement = upsert(connection)(PollRow).values(row | {"claim_no": claim_no + CLAIMS_IN_FLIGHT})
+@dataclass(frozen=True, slots=True)
+class Hurry:
+    """A task that is to be polled at ``at`` at the latest; ``claim_no``: the highest of its claims that was applied."""
+
+    task_id: str
+    app_id: int
+    at: datetime
+    claim_no: int
+
+
+async def hurry(connection: Connection, tasks: Sequence[Hurry], urgency: Urgency) -> None:
+    """Make tasks due at the latest then, and at least this urgent; queue those that are not queued."""
+    rows = [
+        {
+            "task_id": one.task_id,
+            "app_id": one.app_id,
+            "urgency": urgency,
+            "next_poll_at": one.at,
+            "claim_no": one.claim_no + CLAIMS_IN_FLIGHT,
+        }
+        for one in sorted(tasks, key=lambda one: one.task_id)
+    ]
+    if rows:
+        await connection.execute(_hurry(connection.dialect.name, urgency), rows)
+
+
+@cache
+def _hurry(dialect: str, urgency: Urgency) -> Any:
+    statement = INSERT[dialect](POLLS)
+    at = statement.excluded.next_poll_at
     sooner: dict[str, Any] = {
-        "urgency": case((PollRow.urgency > urgency, urgency), else_=PollRow.urgency),
-        "next_poll_at": case((PollRow.next_poll_at > at, at), else_=PollRow.next_poll_at),
+        "urgency": case((POLLS.c.urgency > urgency, urgency), else_=POLLS.c.urgency),
+        "next_poll_at": case((POLLS.c.next_poll_at > at, at), else_=POLLS.c.next_poll_at),
     }
-    await connection.execute(statement.on_conflict_do_update(index_elements=["task_id"], set_=sooner))
+    return statement.on_conflict_do_update(index_elements=["task_id"], set_=sooner)
 
 
-async def plan(connection: Connection, claim: Claim, urgency: Urgency, at: datetime) -> bool:
+async def plan(connection: Connection, claim: Claim, plan: Plan) -> bool:
     """Set the next date after a claim's poll; False if somebody hurried or claimed the task meanwhile."""
-    given = _given(claim) | {"new_urgency": urgency, "new_date": at}
+    given = _given(claim) | {f"new_{name}": value for name, value in asdict(plan).items()}
     return (await connection.execute(_PLAN, given)).first() is not None
 
 
 async def put_off(connection: Connection, claim: Claim, at: datetime) -> None:
-    """Set another date after a claim that came to nothing; the class stays as it was."""
+    """Set another date after a claim that came to nothing."""
     await connection.execute(update(POLLS).where(*_UNTOUCHED).values(next_poll_at=at), _given(claim))
 
 
@@ -119,7 +202,12 @@ _UNTOUCHED = (
 _PLAN = (
     update(POLLS)
     .where(*_UNTOUCHED)
-    .values(urgency=bindparam("new_urgency"), next_poll_at=bindparam("new_date"))
+    .values(
+        urgency=bindparam("new_urgency"),
+        next_poll_at=bindparam("new_at"),
+        early_at=bindparam("new_early_at"),
+        closes_at=bindparam("new_closes_at"),
+    )
     .returning(POLLS.c.task_id)
 )
 
@@ -145,3 +233,47 @@ async def without_app(
         .limit(limit)
     )
     return list((await connection.execute(statement)).scalars())
+
+
+# -- what the queue holds
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """``recordings``: those that only polls follow; ``closing``: tasks waiting for a last look, by CLOSING_EDGES."""
+
+    recordings: int
+    uploading: int
+    closing: tuple[int, ...]
+
+
+async def load(connection: Connection, app_id: int, *, now: datetime, vouched: bool) -> Load:
+    """What an app's queue asks of its budget."""
+    of_app = PollRow.app_id == app_id
+    counted = select(PollRow.urgency, func.count()).where(of_app, PollRow.urgency.in_(EARLY)).group_by(PollRow.urgency)
+    if vouched:
+        counted = counted.where(or_(PollRow.urgency != Urgency.ROUTINE, func.coalesce(PollRow.listed, 0) == 0))
+    by_class = {row[0]: row[1] for row in await connection.execute(counted)}
+    until = [func.coalesce(func.sum(case((PollRow.closes_at <= now + edge, 1), else_=0)), 0) for edge in CLOSING_EDGES]
+    within = (of_app, PollRow.closes_at > now, PollRow.closes_at <= now + CLOSING_EDGES[-1])
+    closing = (await connection.execute(select(*until).where(*within))).one()
+    return Load(
+        recordings=by_class.get(Urgency.ROUTINE, 0),
+        uploading=by_class.get(Urgency.PROMPT, 0),
+        closing=tuple(int(count) for count in closing),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Polls that are due now; ``oldest``: since when the longest has been waiting."""
+
+    due: int
+    oldest: datetime | None
+
+
+async def backlog(connection: Connection, app_id: int, *, now: datetime) -> Backlog:
+    """How far an app's polls are behind."""
+    of_app = (PollRow.app_id == app_id, PollRow.urgency.in_(_STORED), PollRow.next_poll_at <= now)
+    row = (await connection.execute(select(func.count(), func.min(PollRow.next_poll_at)).where(*of_app))).one()
+    return Backlog(*row)

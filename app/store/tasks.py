@@ -8,20 +8,26 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core.public import error_json
 from app.core.recording import (
     Attention,
+    Basis,
+    CallbackEvent,
     File,
     FileStatus,
+    LastCallback,
     LastError,
+    Notice,
     Outcome,
+    Playlist,
     Polling,
     SeenFile,
     Status,
     Task,
+    Told,
     Tracking,
 )
 from app.store.engine import Connection
@@ -32,12 +38,12 @@ _POLLING = ["last_polled_at", "poll_count", "consecutive_failures"]
 _PLAIN = [
     column.name
     for column in TaskRow.__table__.columns
-    if column.name not in {*_POLLING, "last_error", "query_deadline", "labels", "file_counts"}
+    if column.name not in {*_POLLING, "last_error", "query_deadline", "labels", "file_counts", "told"}
 ]
 
 _TASKS, _FILES, _ANSWERS = table_of(TaskRow), table_of(FileRow), table_of(AnswerRow)
 _POLLS = table_of(PollRow)
-TASK_COLUMNS = (*_TASKS.columns, _POLLS.c.next_poll_at)
+TASK_COLUMNS = (*_TASKS.columns, _POLLS.c.next_poll_at, _POLLS.c.listed)
 TASKS = _TASKS.outerjoin(_POLLS, _TASKS.c.task_id == _POLLS.c.task_id)
 
 
@@ -65,8 +71,10 @@ def to_task(row: Row[Any], files: Mapping[str, File] | None = None) -> Task:
             "attention": Attention(values["attention"]),
         },
         files=files or {},
+        told=_to_told(values["told"]),
         polling=Polling(
             next_poll_at=values["next_poll_at"],
+            listed=values["listed"],
             last_error=LastError(**error | {"at": datetime.fromisoformat(error["at"])}) if error else None,
             **{name: values[name] for name in _POLLING},
         ),
@@ -81,10 +89,48 @@ def task_values(task: Task) -> dict[str, Any]:
         **{name: getattr(polling, name) for name in _POLLING},
         "attention": int(task.attention),
         "labels": dict(task.labels),
+        "told": _told_values(task.told),
         "file_counts": dict(task.file_counts),
         "query_deadline": task.window[0],
         "last_error": polling.last_error and error_json(polling.last_error),
     }
+
+
+_NOTHING_TOLD = Told()
+
+
+def _told_values(told: Told) -> dict[str, Any] | None:
+    return None if told == _NOTHING_TOLD else _jsonable(asdict(told))
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _jsonable(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(one) for one in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _to_told(values: dict[str, Any] | None) -> Told:
+    if not values:
+        return _NOTHING_TOLD
+    last, until = values["last"], values["hurries_until"]
+    return Told(
+        quit_reason_code=values["quit_reason_code"],
+        playlists=tuple(Playlist(**one) for one in values["playlists"]),
+        notices=tuple(
+            Notice(**one | {name: datetime.fromisoformat(one[name]) for name in ("first_at", "last_at")})
+            for one in values["notices"]
+        ),
+        last=LastCallback(
+            event_type=last["event_type"],
+            event=CallbackEvent(last["event"]),
+            received_at=datetime.fromisoformat(last["received_at"]),
+        )
+        if last
+        else None,
+        hurries_until=datetime.fromisoformat(until) if until else None,
+    )
 
 
 def to_file(row: Row[Any]) -> File:
@@ -162,6 +208,18 @@ async def find_task(
     return to_task(row, {file.file_id: to_file(file) for file in rows})
 
 
+async def find_files(
+    connection: Connection, task_ids: Sequence[str], file_ids: Sequence[str]
+) -> dict[str, dict[str, File]]:
+    """Of these tasks, the files of these ids; by task."""
+    found: dict[str, dict[str, File]] = {task_id: {} for task_id in task_ids}
+    if file_ids:
+        statement = select(_FILES).where(_FILES.c.task_id.in_(task_ids), _FILES.c.file_id.in_(file_ids))
+        for row in await connection.execute(statement):
+            found[row.task_id][row.file_id] = to_file(row)
+    return found
+
+
 async def save_task(connection: Connection, before: Task, after: Task) -> None:
     """Write what changed of a task and its files."""
     await connection.execute(_UPDATE, {"id": after.task_id, **task_values(after)})
@@ -171,6 +229,50 @@ async def save_task(connection: Connection, before: Task, after: Task) -> None:
     if before.labels != after.labels:
         await connection.execute(delete(LabelRow).where(LabelRow.task_id == after.task_id))
         await _add_labels(connection, [after])
+
+
+async def save_tasks(connection: Connection, tasks: Sequence[Task]) -> None:
+    """Write tasks, of which neither files nor labels changed."""
+    if tasks:
+        await connection.execute(_UPDATE_MANY, [{"id": task.task_id, **task_values(task)} for task in tasks])
+
+
+async def closing(
+    connection: Connection,
+    *,
+    before: datetime,
+    limit: int,
+    basis: Basis | None = None,
+    flag_missing: bool = False,
+) -> list[str]:
+    """Active tasks whose window closes before then: those whose beginning the provider told, or those not marked so."""
+    conditions = [_TASKS.c.tracking == Tracking.ACTIVE.value, _TASKS.c.query_deadline <= before]
+    if basis is Basis.PROVIDER:
+        conditions.append(_TASKS.c.began_at.is_not(None))
+    if flag_missing:
+        conditions.append(_TASKS.c.attention.op("&")(int(Attention.EXPIRING)) == 0)
+    statement = select(_TASKS.c.task_id).where(*conditions).order_by(_TASKS.c.query_deadline).limit(limit)
+    return list((await connection.execute(statement)).scalars())
+
+
+async def count(connection: Connection) -> dict[str, dict[str, int]]:
+    """How many tasks there are, by tracking, status and outcome."""
+    counts: dict[str, dict[str, int]] = {"tracking": {}, "status": {}, "outcome": {}}
+    columns = (_TASKS.c.tracking, _TASKS.c.status, _TASKS.c.outcome)
+    for *words, number in await connection.execute(select(*columns, func.count()).group_by(*columns)):
+        for of_kind, word in zip(counts.values(), words, strict=True):
+            if word is not None:
+                of_kind[word] = of_kind.get(word, 0) + number
+    return counts
+
+
+async def files_of(connection: Connection, task_ids: list[str]) -> dict[str, dict[str, File]]:
+    """All files of these tasks, by task."""
+    rows = await connection.execute(select(FileRow.__table__).where(FileRow.task_id.in_(task_ids)))
+    found: dict[str, dict[str, File]] = {task_id: {} for task_id in task_ids}
+    for row in rows:
+        found[row.task_id][row.file_id] = to_file(row)
+    return found
 
 
 async def save_answer(connection: Connection, task_id: str, body: str, *, asked_at: datetime, claim_no: int) -> None:
@@ -217,6 +319,7 @@ _LOCK_ONE = _ONE.with_for_update(of=_TASKS)
 _ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))
 _ITS_FIRST_FILES = _ITS_FILES.order_by(_FILES.c.began_at.nulls_last(), _FILES.c.file_id).limit(bindparam("at_most"))
 _UPDATE = update(_TASKS).where(_TASKS.c.task_id == bindparam("id"))
+_UPDATE_MANY = _UPDATE.values({one.name: bindparam(one.name) for one in _TASKS.columns if one.name != "task_id"})
 
 
 @cache

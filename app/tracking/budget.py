@@ -8,7 +8,9 @@ process also keeps it on its own monotonic clock, should the database's clock st
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections import deque
 from dataclasses import dataclass, replace
 
 import structlog
@@ -34,10 +36,27 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No permit before ``until`` (monotonic time); if ``probe``, only the answer to a probe can free one sooner."""
+    """No permit before ``until`` (monotonic time); if ``probe``, only the answer to a probe can free one sooner.
+
+    ``paused``: only probes are sent, until one is answered.
+    """
 
     until: float
     probe: bool = False
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """``allowed``: permits in use at most after throttling; ``paused``: why only probes are sent. Times in seconds."""
+
+    limit: int
+    allowed: int
+    in_use: int
+    in_doubt: int
+    paused: str | None
+    probe_in: float | None
+    last_refusal_ago: float | None
 
 
 class OwnClockRule:
@@ -76,21 +95,42 @@ class OwnClockRule:
 
 
 class Budget:
-    """The permits of one app for DescribeRecordStatus, and the state of its calls."""
+    """The permits of one app for one of the provider's actions, and the state of its calls."""
 
     def __init__(
-        self, app_id: int, provider: Provider, *, database: Database, clock: Clock, limit: int, share: int
+        self,
+        app_id: int,
+        provider: Provider,
+        *,
+        action: str = DESCRIBE_RECORD_STATUS,
+        database: Database,
+        clock: Clock,
+        limit: int,
+        share: int,
     ) -> None:
-        self.app_id, self.provider = app_id, provider
-        self._database, self._clock, self._limit = database, clock, limit
+        self.app_id, self.provider, self.limit = app_id, provider, limit
+        self._action, self._database, self._clock = action, database, clock
         self._own = OwnClockRule(min(limit, share))
         self._name = clock.token()
         self._in_vain = self._astray = False
+        self._round_trip, self._allowed = 0.1, limit
+        self._sent: deque[float] = deque()
+
+    @property
+    def rate(self) -> float:
+        """Calls a second that the permits allow at the round trips seen lately."""
+        return self._allowed / (COOL_DOWN + self._round_trip)
+
+    def calls_in_last_minute(self) -> int:
+        """Calls that this process made in the last 60 s."""
+        while self._sent and self._sent[0] < self._clock.monotonic() - 60.0:
+            self._sent.popleft()
+        return len(self._sent)
 
     async def open(self) -> None:
         """Create the rows that are missing."""
         async with self._database.write() as connection:
-            await store.ensure(connection, self.app_id, DESCRIBE_RECORD_STATUS, self._limit)
+            await store.ensure(connection, self.app_id, self._action, self.limit)
 
     async def wait(self, now: float) -> Wait | None:
         """How long there is surely no permit for this process; None if it is worth a try.
@@ -105,11 +145,11 @@ class Budget:
 
     async def take(self, connection: Connection, started: float) -> Turn | Wait:
         """Take a permit in the caller's transaction, begun at ``started`` on the monotonic clock."""
-        state, now = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+        state, now = await store.state(connection, self.app_id, self._action)
         permit = None
         if not state.paused:
-            allowed = state.allowed(self._limit, now=now)
-            permit = await store.take(connection, self.app_id, DESCRIBE_RECORD_STATUS, allowed, holder=self._name)
+            allowed = self._allowed = state.allowed(self.limit, now=now)
+            permit = await store.take(connection, self.app_id, self._action, allowed, holder=self._name)
         self._in_vain = permit is None
         if permit is None:
             # If there is one after all, another process is taking it just now.
@@ -117,24 +157,47 @@ class Budget:
         return Turn(permit, self._own.take(), Call(deadline=started + CALL))
 
     async def _look(self, connection: Connection) -> Wait | None:
-        state, now = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+        state, now = await store.state(connection, self.app_id, self._action)
         if state.paused:
             # Not for long: another process may hear first that the provider is back.
-            return Wait(self._clock.monotonic() + min(max(state.probe_at - now, 0.05), 1.0), probe=True)
-        allowed = state.allowed(self._limit, now=now)
-        stand = await store.permits(connection, self.app_id, DESCRIBE_RECORD_STATUS, allowed, holder=self._name)
+            until = self._clock.monotonic() + min(max(state.probe_at - now, 0.05), 1.0)
+            return Wait(until, probe=True, paused=True)
+        allowed = state.allowed(self.limit, now=now)
+        stand = await store.permits(connection, self.app_id, self._action, allowed, holder=self._name)
         if stand.astray:
             self._astray = True
         if stand.wait == 0.0:
             return None
         return Wait(self._clock.monotonic() + stand.wait, probe=stand.in_doubt == allowed)
 
+    async def turn(self, unless: asyncio.Event) -> Turn | None:
+        """A permit as soon as there is one; None if the event happens first, or if only probes are sent at present."""
+        while not unless.is_set():
+            started = self._clock.monotonic()
+            step: Turn | Wait | None = await self.wait(started)
+            if step is None:
+                async with self._database.write(durable=False) as connection:
+                    step = await self.take(connection, started)
+            if isinstance(step, Turn):
+                return step
+            await self.wait_for(step, unless)
+            if step.paused:
+                return None
+        return None
+
+    async def wait_for(self, step: Wait, unless: asyncio.Event) -> None:
+        """Wait until there may be a permit, or the event happens; probe if only a probe can free one."""
+        await self.heal()
+        if step.probe:
+            await self.probe()
+        await sleep(self._clock, step.until - self._clock.monotonic(), unless)
+
     async def heal(self) -> None:
         """Cut times that lie too far ahead, if a look found some."""
         if self._astray:
             self._astray = False
             async with self._database.write(durable=False) as connection:
-                await store.heal(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+                await store.heal(connection, self.app_id, self._action)
 
     async def put_back(self, connection: Connection, turn: Turn) -> None:
         """Return a permit for which there was nothing to ask; ``forget`` it once that is committed."""
@@ -147,6 +210,10 @@ class Budget:
     def settle_own(self, turn: Turn, error: ProviderError | None) -> None:
         """Settle the call by this process's own rule, whatever happens to the database."""
         now = self._clock.monotonic()
+        if turn.call.sent_at is not None:
+            self._sent.append(turn.call.sent_at)
+            if turn.call.answered_at is not None:
+                self._round_trip += (turn.call.answered_at - turn.call.sent_at - self._round_trip) / 20
         if error is not None and error.reached == "no":
             self._own.release(turn.place, now)
         elif error is not None and error.reached == "perhaps":
@@ -170,21 +237,36 @@ class Budget:
         if result is None:
             return
         if result is Result.GOOD or error is None:
-            await store.forget_misses(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+            await store.forget_misses(connection, self.app_id, self._action)
             return
-        before, now = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS, lock=True)
-        state = after(before, result, reason=error.code, limit=self._limit, now=now)
-        await store.save_state(connection, self.app_id, DESCRIBE_RECORD_STATUS, state)
+        before, now = await store.state(connection, self.app_id, self._action, lock=True)
+        state = after(before, result, reason=error.code, limit=self.limit, now=now)
+        await store.save_state(connection, self.app_id, self._action, state)
         if state.paused and state.paused != before.paused:
             log.warning("app paused", app_id=self.app_id, reason=state.paused, error=str(error))
         if result is Result.THROTTLED and state.cut_to != before.cut_to:
             log.warning("app throttled", app_id=self.app_id, permits=state.cut_to, error=str(error))
 
     async def trouble(self) -> str | None:
-        """Why no task of this app is asked about at present; None if all is well."""
+        """Why no call but probes is made at present; None if all is well."""
         async with self._database.read() as connection:
-            state, _ = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+            state, _ = await store.state(connection, self.app_id, self._action)
         return state.paused and f"paused: {state.paused}"
+
+    async def stand(self, connection: Connection) -> Stand:
+        """How the permits stand."""
+        state, now = await store.state(connection, self.app_id, self._action)
+        allowed = state.allowed(self.limit, now=now)
+        permits = await store.permits(connection, self.app_id, self._action, allowed)
+        return Stand(
+            limit=self.limit,
+            allowed=allowed,
+            in_use=permits.in_flight + permits.cooling,
+            in_doubt=permits.in_doubt,
+            paused=state.paused,
+            probe_in=max(state.probe_at - now, 0.0) if state.paused else None,
+            last_refusal_ago=now - state.refused_at if state.cut_to is not None else None,
+        )
 
     async def probe(self) -> None:
         """Ask the provider something that is no DescribeRecordStatus call, if no process did so just now.
@@ -193,9 +275,9 @@ class Budget:
         """
         started = self._clock.monotonic()
         async with self._database.write(durable=False) as connection:
-            state, _ = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS)
+            state, _ = await store.state(connection, self.app_id, self._action)
             wait = state.probe_interval()
-            if not await store.take_probe(connection, self.app_id, DESCRIBE_RECORD_STATUS, wait=wait, longest=LEASE):
+            if not await store.take_probe(connection, self.app_id, self._action, wait=wait, longest=LEASE):
                 return
         call, error = Call(deadline=started + CALL), None
         try:
@@ -206,11 +288,11 @@ class Budget:
             await self._settle_probe(connection, call, error)
 
     async def _settle_probe(self, connection: Connection, call: Call, error: ProviderError | None) -> None:
-        before, now = await store.state(connection, self.app_id, DESCRIBE_RECORD_STATUS, lock=True)
+        before, now = await store.state(connection, self.app_id, self._action, lock=True)
         state = before
         if error is None or error.reached == "yes":
             self._own.believe(call)
-            await store.release_doubts(connection, self.app_id, DESCRIBE_RECORD_STATUS, **self._since(call))
+            await store.release_doubts(connection, self.app_id, self._action, **self._since(call))
         if result_of(error) in (Result.GOOD, Result.THROTTLED):
             state = replace(before, paused=None, misses=0)
             if before.paused:
@@ -220,7 +302,7 @@ class Budget:
         await store.save_state(
             connection,
             self.app_id,
-            DESCRIBE_RECORD_STATUS,
+            self._action,
             replace(state, probe_at=now + state.probe_interval()),
         )
 
@@ -229,6 +311,16 @@ class Budget:
         answered_at = call.answered_at if call.answered_at is not None else now
         sent_at = call.sent_at if call.sent_at is not None else answered_at
         return {"since_answer": now - answered_at, "since_send": now - sent_at}
+
+
+async def sleep(clock: Clock, seconds: float, unless: asyncio.Event) -> None:
+    """Sleep for so many seconds, or until the event happens."""
+    if seconds <= 0:
+        return
+    ends = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(unless.wait())]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
 
 
 def result_of(error: ProviderError | None) -> Result | None:

@@ -1,48 +1,113 @@
-"""What is due by date alone: tasks of an app that is no longer configured are marked, and expire with their window."""
+"""What is due by date alone: windows that close, apps no longer configured, callbacks that nobody claimed."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-import structlog
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from app.clock import Clock
-from app.core.merging import expired, mark
-from app.core.recording import LastError, Tracking
+from app.core.hearing import weigh
+from app.core.merging import EXPIRING_BEFORE, expired, expiring, mark
+from app.core.recording import Basis, LastError, Task, Tracking
+from app.store import callbacks as callback_store
 from app.store import polls
 from app.store import tasks as store
-from app.store.engine import Database
+from app.store.engine import Connection, Database
 from app.tracking.changes import Changes
+from app.tracking.hearing import Hearing
 
-log = structlog.get_logger(__name__)
+BATCH = 200
 
-BATCH = 500
+GRACE = timedelta(minutes=1)
+"""How long after the end of its window a task is still left to an answer under way, and to the provider's clock."""
+
+OVERLOOKED = timedelta(minutes=5)
+"""How far back to look for callbacks that came while their task was being registered."""
 
 
 class Housekeeping:
     """The slow jobs."""
 
-    def __init__(self, database: Database, clock: Clock, changes: Changes, *, app_ids: Collection[int]) -> None:
-        self._database, self._clock, self._changes = database, clock, changes
-        self._app_ids = sorted(app_ids)
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        changes: Changes,
+        hearing: Hearing,
+        *,
+        app_ids: Collection[int],
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._database, self._clock, self._changes, self._hearing = database, clock, changes, hearing
+        self._app_ids, self._alive = sorted(app_ids), alive
 
     async def run_once(self) -> int:
-        """Mark and expire the tasks of apps that are not configured; how many changed."""
-        done = 0
-        while changed := await self._orphans():
+        """Do all that is due; how many tasks and callbacks changed."""
+        jobs = (self._orphans, self._warn, self._expire, self._recall, self._forget)
+        return sum([await self._until_done(job) for job in jobs])
+
+    async def _until_done(self, job: Callable[[Connection, datetime], Awaitable[int]]) -> int:
+        """A job in transactions of a size that keeps nobody waiting."""
+        done, changed = 0, BATCH
+        while changed >= BATCH:
+            self._alive()
+            async with self._database.write() as connection:
+                changed = await job(connection, self._clock.now())
             done += changed
         return done
 
-    async def _orphans(self) -> int:
-        now = self._clock.now()
+    async def _orphans(self, connection: Connection, now: datetime) -> int:
+        """Mark the tasks of apps that are not configured; when their windows close they expire."""
         error = LastError(code="app_not_configured", message="no credentials for this app", request_id=None, at=now)
-        async with self._database.write() as connection:
-            ids = await polls.without_app(connection, self._app_ids, error.code, now=now, limit=BATCH)
-            found = await store.find_tasks(connection, ids, lock=True)
-            for task in found.values():
-                over = now >= task.window[0] and task.tracking is Tracking.ACTIVE
-                after = expired(mark(task, error), now=now) if over else mark(task, error)
-                await self._changes.save(connection, task, after, source="timer", now=now)
-                if over or task.tracking is not Tracking.ACTIVE:
-                    await polls.drop(connection, task.task_id)
+        ids = await polls.without_app(connection, self._app_ids, error.code, now=now, limit=BATCH)
+        found = await self._whole(connection, ids)
+        for task in found.values():
+            over = now >= task.window[0] and task.tracking is Tracking.ACTIVE
+            if over:
+                await self._close(connection, replace(task, polling=mark(task, error).polling), task, now=now)
+            else:
+                await self._changes.save(connection, task, mark(task, error), source="timer", now=now)
+            if over or task.tracking is not Tracking.ACTIVE:
+                await polls.drop(connection, task.task_id)
         return len(found)
+
+    async def _warn(self, connection: Connection, now: datetime) -> int:
+        """Say that windows close in six hours."""
+        ids = await store.closing(connection, before=now + EXPIRING_BEFORE, flag_missing=True, limit=BATCH)
+        found = await store.find_tasks(connection, ids, lock=True)
+        await self._changes.save_all(
+            connection, [(task, expiring(task)) for task in found.values()], source="timer", now=now
+        )
+        return len(ids)
+
+    async def _expire(self, connection: Connection, now: datetime) -> int:
+        """Expire the tasks whose windows have closed for certain: the provider told when the recording began.
+
+        Where the beginning is a guess, only the provider's own word that it does not know the task ends it.
+        """
+        ids = await store.closing(connection, before=now - GRACE, basis=Basis.PROVIDER, limit=BATCH)
+        for task in (await self._whole(connection, ids)).values():
+            await self._close(connection, task, task, now=now)
+            await polls.drop(connection, task.task_id)
+        return len(ids)
+
+    async def _whole(self, connection: Connection, ids: list[str]) -> Mapping[str, Task]:
+        found = await store.find_tasks(connection, ids, lock=True)
+        files = await store.files_of(connection, list(found))
+        return {task_id: replace(task, files=files[task_id]) for task_id, task in found.items()}
+
+    async def _close(self, connection: Connection, task: Task, before: Task, *, now: datetime) -> None:
+        after = weigh(expired(task, now=now), await self._hearing.evidence(connection, task.task_id))
+        await self._changes.save(connection, before, after, source="timer", now=now)
+
+    async def _recall(self, connection: Connection, now: datetime) -> int:
+        """Apply callbacks that came in the moment in which their task was registered."""
+        ids = sorted(await callback_store.overlooked(connection, since=now - OVERLOOKED))
+        tasks = await store.find_tasks(connection, ids, lock=True) if ids else {}
+        await self._hearing.recall(connection, tasks, now=now)
+        return 0
+
+    async def _forget(self, connection: Connection, now: datetime) -> int:
+        """Forget callbacks about tasks that nobody registered."""
+        return await callback_store.forget(connection, now=now, limit=BATCH)

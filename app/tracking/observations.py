@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from app.clock import Clock
 from app.core import merging
-from app.core.recording import Failure, LastError, Task
-from app.core.schedule import Policy, next_poll_at
+from app.core.hearing import weigh
+from app.core.recording import Failure, LastError, Task, Tracking
+from app.core.schedule import Pace, Policy, next_poll
 from app.errors import AnswerUnknown, ProviderError, TaskRefused, TaskUnknown
 from app.provider.client import Described
 from app.store import polls
@@ -15,6 +17,7 @@ from app.store import tasks as store
 from app.store.engine import Connection
 from app.store.polls import Claim
 from app.tracking.changes import Changes
+from app.tracking.hearing import Hearing
 
 TROUBLE_PAUSE = timedelta(seconds=3)
 """How long a task waits after a call that failed for the app's trouble, not its own; up to twice as long at random."""
@@ -23,8 +26,10 @@ TROUBLE_PAUSE = timedelta(seconds=3)
 class Observations:
     """The only way in which what the provider says reaches a task."""
 
-    def __init__(self, clock: Clock, changes: Changes, policy: Policy) -> None:
-        self._clock, self._changes, self._policy = clock, changes, policy
+    def __init__(
+        self, clock: Clock, changes: Changes, hearing: Hearing, policy: Policy, *, pace: Callable[[int], Pace]
+    ) -> None:
+        self._clock, self._changes, self._hearing, self._policy, self._pace = clock, changes, hearing, policy, pace
 
     async def observe(self, connection: Connection, claim: Claim, told: Described) -> None:
         """Apply an answer and plan the next poll."""
@@ -46,9 +51,10 @@ class Observations:
             return
         failure = _failure(error)
         last = LastError(code=error.code, message=error.message, request_id=error.request_id, at=now)
-        after = await self._changes.save(
-            connection, task, merging.failed(task, last, failure, now=now), source="poll", now=now
-        )
+        after = merging.failed(task, last, failure, now=now)
+        if after.tracking is Tracking.EXPIRED:
+            after = weigh(after, await self._hearing.evidence(connection, claim.task_id))
+        after = await self._changes.save(connection, task, after, source="poll", now=now)
         if failure is Failure.TROUBLE:
             again = now + TROUBLE_PAUSE * (1 + self._clock.jitter())
             await polls.put_off(connection, claim, again)
@@ -56,11 +62,12 @@ class Observations:
             await self._plan(connection, claim, after, now=now)
 
     async def _plan(self, connection: Connection, claim: Claim, task: Task, *, now: datetime) -> None:
-        planned = next_poll_at(task, now=now, jitter=self._clock.jitter(), policy=self._policy)
+        jitter, pace = self._clock.jitter(), self._pace(task.app_id)
+        planned = next_poll(task, now=now, jitter=jitter, policy=self._policy, pace=pace)
         if planned is None:
             await polls.finish(connection, claim)
         else:
-            await polls.plan(connection, claim, *planned)
+            await polls.plan(connection, claim, planned)
 
 
 def _failure(error: ProviderError) -> Failure:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import structlog
 
 from app.clock import Clock
-from app.core.schedule import claim_order
+from app.core.schedule import Pace, claim_order
 from app.errors import AnswerUnknown, DatabaseUnavailable, ProviderError, Reached
 from app.provider.client import Described
 from app.store import polls
 from app.store.engine import Database
 from app.store.polls import Claim
-from app.tracking.budget import Budget, Turn, Wait
+from app.tracking.budget import Budget, Turn, Wait, sleep
 from app.tracking.observations import Observations
 
 log = structlog.get_logger(__name__)
@@ -38,9 +39,10 @@ class Poller:
         observations: Observations,
         budgets: Sequence[Budget],
         *,
+        pace: Callable[[int], Pace],
         alive: Callable[[], None] = lambda: None,
     ) -> None:
-        self._apps = [_AppPoller(database, clock, observations, budget, alive) for budget in budgets]
+        self._apps = [_AppPoller(database, clock, observations, budget, pace, alive) for budget in budgets]
 
     async def run_once(self) -> int:
         """Poll until nothing is due; the number of calls made."""
@@ -60,10 +62,16 @@ class _AppPoller:
     """The polls of one app."""
 
     def __init__(
-        self, database: Database, clock: Clock, observations: Observations, budget: Budget, alive: Callable[[], None]
+        self,
+        database: Database,
+        clock: Clock,
+        observations: Observations,
+        budget: Budget,
+        pace: Callable[[int], Pace],
+        alive: Callable[[], None],
     ) -> None:
         self._database, self._clock, self._observations, self._budget = database, clock, observations, budget
-        self._alive = alive
+        self._pace, self._alive = pace, alive
         self._woken = asyncio.Event()
         self._stopped = asyncio.Event()
         self._claims = 0
@@ -91,7 +99,7 @@ class _AppPoller:
             # Looking costs less than claiming in vain; but while there is more than we can ask, claim at once.
             step = await self._next() if step is not None or await self._is_any_due() else None
             if isinstance(step, Wait):
-                await self._wait(step)
+                await self._budget.wait_for(step, self._stopped)
             elif step is not None:
                 made += 1
                 call = asyncio.create_task(self._poll(*step))
@@ -100,14 +108,18 @@ class _AppPoller:
                 call.add_done_callback(lambda _: self._woken.set())
             elif calls:
                 # A slow call must not keep the others from what comes due meanwhile.
-                await self._sleep(TICK, self._woken)
+                await sleep(self._clock, TICK, self._woken)
             elif not self._woken.is_set():
                 break
         return made
 
     async def _is_any_due(self) -> bool:
         async with self._database.read() as connection:
-            return await polls.any_due(connection, self._budget.app_id, now=self._clock.now())
+            now, horizon = self._clock.now(), self._horizon()
+            return await polls.any_due(connection, self._budget.app_id, now=now, horizon=horizon)
+
+    def _horizon(self) -> timedelta:
+        return self._pace(self._budget.app_id).closing.horizon
 
     async def _next(self) -> tuple[Turn, Claim] | Wait | None:
         """A permit and the most urgent task in one transaction; None if nothing is due."""
@@ -122,9 +134,8 @@ class _AppPoller:
                 turn = await self._budget.take(connection, started)
                 if isinstance(turn, Wait):
                     return turn
-                order = claim_order(self._claims)
-                now = self._clock.now()
-                claim = await polls.claim(connection, self._budget.app_id, order=order, now=now)
+                order, now, horizon = claim_order(self._claims), self._clock.now(), self._horizon()
+                claim = await polls.claim(connection, self._budget.app_id, order=order, now=now, horizon=horizon)
                 if claim is None:
                     await self._budget.put_back(connection, turn)
         except BaseException:
@@ -136,21 +147,6 @@ class _AppPoller:
             return None
         self._claims += 1
         return turn, claim
-
-    async def _wait(self, step: Wait) -> None:
-        await self._budget.heal()
-        if step.probe:
-            await self._budget.probe()
-        await self._sleep(step.until - self._clock.monotonic(), self._stopped)
-
-    async def _sleep(self, seconds: float, unless: asyncio.Event) -> None:
-        """Sleep until the event happens, or for so many seconds."""
-        if seconds <= 0:
-            return
-        ends = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(unless.wait())]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for end in ends:
-            end.cancel()
 
     async def _poll(self, turn: Turn, claim: Claim) -> None:
         told = await self._ask(turn, claim)

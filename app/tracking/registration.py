@@ -15,6 +15,7 @@ from app.store import polls
 from app.store import tasks as store
 from app.store.engine import Connection, Database
 from app.tracking.changes import Changes
+from app.tracking.hearing import Hearing
 
 LABEL_LIMIT = 16
 START_TOLERANCE = timedelta(minutes=5)
@@ -48,11 +49,12 @@ class Registration:
         database: Database,
         clock: Clock,
         changes: Changes,
+        hearing: Hearing,
         *,
         app_ids: Collection[int],
         wake: Callable[[], None],
     ) -> None:
-        self._database, self._clock, self._changes = database, clock, changes
+        self._database, self._clock, self._changes, self._hearing = database, clock, changes, hearing
         self._app_ids, self._wake = frozenset(app_ids), wake
 
     async def register(self, wanted: NewTask) -> Registered:
@@ -64,7 +66,7 @@ class Registration:
 
     async def register_batch(self, wanted: Sequence[NewTask]) -> list[Registered]:
         """Register many in one transaction; the results stand in the order given, refusals among them."""
-        return await self._register(wanted, Urgency.ROUTINE)
+        return await self._register(wanted, Urgency.SPARE)
 
     async def _register(self, wanted: Sequence[NewTask], urgency: Urgency) -> list[Registered]:
         now = self._clock.now()
@@ -74,7 +76,7 @@ class Registration:
             if isinstance(app, int):
                 first.setdefault(one.task_id, _new_task(one, app, now=now))
         async with self._database.write() as connection:
-            created = await self._create(connection, first, urgency, now=now)
+            created = await self.create(connection, first, urgency, source="api", now=now)
             others = sorted({one.task_id for one in wanted} - created.keys())
             there = created | await self._find_to_merge(connection, others, wanted)
             done = [
@@ -110,10 +112,13 @@ class Registration:
             return wanted.app_id
         return InvalidRequest.at("/app_id", f"no app {wanted.app_id} is configured")
 
-    async def _create(
-        self, connection: Connection, wanted: dict[str, Task], urgency: Urgency, *, now: datetime
+    async def create(
+        self, connection: Connection, wanted: dict[str, Task], urgency: Urgency, *, source: str, now: datetime
     ) -> dict[str, Task]:
-        """Store those that are not there yet, with their polls and events; a deleted one goes on counting."""
+        """Store those that are not there yet, in the caller's transaction, with their polls and events; these.
+
+        A deleted one goes on counting; what callbacks told of one before is applied.
+        """
         buried = await store.lift_tombstones(connection, sorted(wanted))
         tasks = {
             task_id: replace(task, version=buried[task_id][0] + 1) if task_id in buried else task
@@ -121,15 +126,20 @@ class Registration:
         }
         ids = await store.add_tasks(connection, list(tasks.values()))
         created = {task_id: task for task_id, task in tasks.items() if task_id in ids}
-        claims = {
-            task_id: buried[task_id][1] + polls.CLAIMS_IN_FLIGHT if task_id in buried else 0 for task_id in created
-        }
-        for app_id in {task.app_id for task in created.values()}:
-            of_app = {id_: no for id_, no in claims.items() if created[id_].app_id == app_id}
-            await polls.add(connection, app_id, of_app, urgency, now)
-        await self._changes.tell(connection, [(None, task) for task in created.values()], source="api", now=now)
+        queue = [
+            polls.NewPoll(
+                task_id,
+                task.app_id,
+                claim_no=buried[task_id][1] + polls.CLAIMS_IN_FLIGHT if task_id in buried else 0,
+                closes_at=task.window[0] if task.window[0] > now else None,
+            )
+            for task_id, task in created.items()
+        ]
+        await polls.add(connection, queue, urgency, now)
+        await self._changes.tell(connection, [(None, task) for task in created.values()], source=source, now=now)
         queued = replace(Polling(), next_poll_at=now)
-        return {task_id: replace(task, polling=queued) for task_id, task in created.items()}
+        created = {task_id: replace(task, polling=queued) for task_id, task in created.items()}
+        return created | await self._hearing.recall(connection, created, now=now)
 
     async def _merge(
         self,

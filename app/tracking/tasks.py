@@ -12,6 +12,7 @@ from app.core.public import FILES_SHOWN, deletion
 from app.core.recording import File, Task, Tracking
 from app.core.schedule import Urgency
 from app.errors import InvalidRequest, NotPollable, PreconditionFailed, TaskNotFound
+from app.store import callbacks as callback_store
 from app.store import events as event_store
 from app.store import listing, polls
 from app.store import tasks as store
@@ -85,7 +86,7 @@ class Tasks:
         async with self._database.read() as connection:
             found = await listing.list_tasks(connection, wanted, order=order, after=after, limit=limit)
             if with_files:
-                files = await listing.files_of(connection, [task.task_id for task in found])
+                files = await store.files_of(connection, [task.task_id for task in found])
                 found = [replace(task, files=files[task.task_id]) for task in found]
             known = await store.find_tasks(connection, wanted.task_id) if wanted.task_id else {}
         return found, [task_id for task_id in wanted.task_id if task_id not in known]
@@ -122,7 +123,7 @@ class Tasks:
             self._check_pollable(task, now=now)
             last = task.polling.last_polled_at
             at = max(now, last + REFRESH_EVERY) if last else now
-            await polls.hurry(connection, task_id, task.app_id, Urgency.REFRESH, at, claim_no=task.claim_no)
+            await polls.hurry(connection, [polls.Hurry(task_id, task.app_id, at, task.claim_no)], Urgency.REFRESH)
         self._wake()
         return await self.get(task_id)
 
@@ -153,18 +154,19 @@ class Tasks:
                 resumed = replace(task, tracking=Tracking.ACTIVE)
                 self._check_pollable(resumed, now=now)
                 await self._changes.save(connection, task, merging.tracked(task, now=now), source="api", now=now)
-                await polls.hurry(connection, task_id, task.app_id, Urgency.HURRIED, now, claim_no=task.claim_no)
+                await polls.hurry(connection, [polls.Hurry(task_id, task.app_id, now, task.claim_no)], Urgency.HURRIED)
         self._wake()
         return await self.get(task_id)
 
     async def delete(self, task_id: str) -> None:
-        """Erase a task with its files and the contents of its events. Raises TaskNotFound."""
+        """Erase a task with its files, its callbacks and the contents of its events. Raises TaskNotFound."""
         now = self._clock.now()
         async with self._database.write() as connection:
             task = _existing(await store.find_task(connection, task_id, lock=True), task_id)
             task = replace(task, version=task.version + 1)
             await store.erase_task(connection, task)
             await event_store.erase(connection, task_id)
+            await callback_store.erase(connection, task_id)
             row = self._changes.row(deletion(task), task, source="api", now=now)
             await event_store.add(connection, [row])
 

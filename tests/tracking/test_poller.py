@@ -10,7 +10,7 @@ import pytest
 
 from app.clock import SystemClock
 from app.core.recording import Attention, Status, Tracking
-from app.core.schedule import Policy
+from app.core.schedule import Policy, Urgency
 from app.errors import DatabaseUnavailable
 from app.provider.simulator import Server, Simulator, serve
 from app.store import polls
@@ -19,7 +19,8 @@ from app.tracking.registration import NewTask
 from app.wiring import Service, open_service, running
 from tests.world import APP, SECRET, MakeSettings
 
-FAST = Policy(ongoing=timedelta(seconds=0.2), retry_first=timedelta(seconds=0.1))
+FAST = Policy(recording_early=timedelta(seconds=0.2), retry_first=timedelta(seconds=0.1))
+NO_HORIZON = timedelta(0)
 
 
 async def register(service: Service, *task_ids: str) -> None:
@@ -185,11 +186,11 @@ async def test_a_claim_whose_process_died_comes_due_again_by_its_lease(
     await register(polling_service, task_id)
     now = polling_service.clock.now()
     async with polling_service.database.write() as connection:
-        claim = await polls.claim(connection, APP, order=(3,), now=now)  # type: ignore[arg-type]
+        claim = await polls.claim(connection, APP, order=list(Urgency), now=now, horizon=NO_HORIZON)
         assert claim is not None
     async with polling_service.database.read() as connection:
-        assert not await polls.any_due(connection, APP, now=now)
-        assert await polls.any_due(connection, APP, now=claim.until)
+        assert not await polls.any_due(connection, APP, now=now, horizon=NO_HORIZON)
+        assert await polls.any_due(connection, APP, now=claim.until, horizon=NO_HORIZON)
 
 
 async def test_registering_wakes_the_poller_at_once(settings: MakeSettings, provider: Server) -> None:

@@ -16,14 +16,16 @@ ROUTES = {
     "GET /simulator/recordings": "the truth about every recording",
     "POST /simulator/recordings": "start recordings; all optional: life, count, app_id, room_id, task_id, "
     "began_at (Unix seconds), duration and upload (seconds)",
-    "GET /simulator/faults": "probabilities of faults; rtt, jitter and visible_after in seconds",
+    "POST /simulator/callbacks": "send a callback at once: task_id and event_type; optional: detail, sequence, app_id, "
+    "room_id",
+    "GET /simulator/faults": "probabilities of faults; rtt, jitter, visible_after and callback_delay in seconds",
     "PATCH /simulator/faults": "change some of them",
-    "GET /simulator/stats": "calls by AppId and action, and the busiest second",
+    "GET /simulator/stats": "calls by AppId and action, the busiest second, and callbacks",
     "POST /simulator/stats/reset": "start counting anew",
 }
 
-# Each argument of a recording, with the types JSON may give it.
-_ARGUMENTS: dict[str, tuple[type, ...]] = {
+# Each argument of a recording and of a callback, with the types JSON may give it.
+_RECORDING: dict[str, tuple[type, ...]] = {
     "life": (str,),
     "count": (int,),
     "app_id": (int,),
@@ -33,6 +35,15 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "duration": (int, float),
     "upload": (int, float),
 }
+_CALLBACK: dict[str, tuple[type, ...]] = {
+    "task_id": (str,),
+    "event_type": (int,),
+    "detail": (dict,),
+    "sequence": (int,),
+    "app_id": (int,),
+    "room_id": (str,),
+}
+_CALLED: dict[type, str] = {str: "string", dict: "object"}
 
 
 def answer(simulator: Simulator, method: str, path: str, body: bytes) -> Reply:
@@ -62,12 +73,7 @@ def _recordings(simulator: Simulator, body: bytes) -> Reply:
 
 
 def _start(simulator: Simulator, body: bytes) -> Reply:
-    arguments = _object(body)
-    for name, value in arguments.items():
-        if name not in _ARGUMENTS:
-            raise ValueError(f"unknown member {name!r}; known are {', '.join(_ARGUMENTS)}")
-        if not isinstance(value, _ARGUMENTS[name]) or isinstance(value, bool):
-            raise ValueError(f"{name} must be a {'string' if str in _ARGUMENTS[name] else 'number'}")
+    arguments = _arguments(body, _RECORDING)
     count = arguments.pop("count", 1)
     if not isinstance(count, int) or not 1 <= count <= MOST_AT_ONCE:
         raise ValueError(f"count must be 1 to {MOST_AT_ONCE}")
@@ -75,6 +81,16 @@ def _start(simulator: Simulator, body: bytes) -> Reply:
         raise ValueError("a task_id can be given to one recording only")
     start: Callable[..., str] = simulator.start
     return json_reply({"task_ids": [start(**arguments) for _ in range(count)]}, 201)
+
+
+def _call_back(simulator: Simulator, body: bytes) -> Reply:
+    arguments = _arguments(body, _CALLBACK)
+    missing = [name for name in ("task_id", "event_type") if name not in arguments]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing")
+    call_back: Callable[..., None] = simulator.call_back
+    call_back(**arguments)
+    return json_reply({}, 202)
 
 
 def _faults(simulator: Simulator, body: bytes) -> Reply:
@@ -99,11 +115,22 @@ _ACTS: dict[tuple[str, str], Callable[[Simulator, bytes], Reply]] = {
     ("GET", PREFIX): _index,
     ("GET", f"{PREFIX}/recordings"): _recordings,
     ("POST", f"{PREFIX}/recordings"): _start,
+    ("POST", f"{PREFIX}/callbacks"): _call_back,
     ("GET", f"{PREFIX}/faults"): _faults,
     ("PATCH", f"{PREFIX}/faults"): _change_faults,
     ("GET", f"{PREFIX}/stats"): _stats,
     ("POST", f"{PREFIX}/stats/reset"): _reset_stats,
 }
+
+
+def _arguments(body: bytes, known: dict[str, tuple[type, ...]]) -> dict[str, object]:
+    arguments = _object(body)
+    for name, value in arguments.items():
+        if name not in known:
+            raise ValueError(f"unknown member {name!r}; known are {', '.join(known)}")
+        if not isinstance(value, known[name]) or isinstance(value, bool):
+            raise ValueError(f"{name} must be a JSON {_CALLED.get(known[name][0], 'number')}")
+    return arguments
 
 
 def _object(body: bytes) -> dict[str, object]:

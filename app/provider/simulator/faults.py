@@ -19,11 +19,11 @@ _HTML = (("Content-Type", "text/html"),)
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Probabilities from 0 to 1 of each fault, and three times in seconds.
+    """Probabilities from 0 to 1 of each fault, and four times in seconds.
 
     Round trips last `rtt`, half of it before the call arrives and half after, and up to `jitter` more each
-    way. A task is unknown until `visible_after` its start. These times do not shrink with the simulator's
-    speed.
+    way. A task is unknown until `visible_after` its start. A callback is sent `callback_delay` late, and one
+    that is reordered up to 10 s later still. These times do not shrink with the simulator's speed.
     """
 
     http_500: float = 0.0
@@ -37,6 +37,10 @@ class Faults:
     rtt: float = 0.0
     jitter: float = 0.0
     visible_after: float = 0.0
+    callback_lost: float = 0.0
+    callback_repeated: float = 0.0
+    callback_reordered: float = 0.0
+    callback_delay: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -58,8 +62,23 @@ class Faults:
         """Roll for each of these faults in turn and return the first that happens."""
         return next((name for name in names if dice.random() < getattr(self, name)), None)
 
+    def fate(self, dice: random.Random) -> "Fate":
+        """Roll for what becomes of one callback."""
+        copies = 0 if dice.random() < self.callback_lost else 2 if dice.random() < self.callback_repeated else 1
+        held_back = dice.uniform(0.0, LONGEST_HOLD) if dice.random() < self.callback_reordered else 0.0
+        return Fate(copies, self.callback_delay + held_back)
 
-_SECONDS = frozenset({"rtt", "jitter", "visible_after"})
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """How often a callback is sent (not at all, once or twice), and how many seconds late."""
+
+    copies: int = 1
+    delay: float = 0.0
+
+
+LONGEST_HOLD = 10.0
+_SECONDS = frozenset({"rtt", "jitter", "visible_after", "callback_delay"})
 _MOST_SECONDS = 86400.0
 
 # The call arrives, but what comes back (if anything) is not the gateway's.
@@ -99,7 +118,7 @@ def _with_data(data: Callable[[dict[str, object]], object]) -> Callable[[Mapping
 _GARBLINGS: tuple[Callable[[Mapping[str, object]], Reply], ...] = (
     _cut_off,
     _with_data(lambda data: {**data, "Status": "two"}),
-    _with_data(lambda data: {**data, "RecordFiles": "none", "TaskidList": "none"}),
+    _with_data(lambda data: {**data, "RecordFiles": "none", "TaskidList": "none", "TaskList": "none"}),
     _with_data(lambda data: json.dumps(data)),
 )
 

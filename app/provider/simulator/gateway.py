@@ -17,9 +17,12 @@ from app.provider.simulator.answers import (
     Reply,
     json_reply,
 )
+from app.provider.simulator.callbacks import Callback
 from app.provider.simulator.credentials import Credentials
 from app.provider.simulator.faults import REFUSALS, REPLIES, Faults, garbled
+from app.provider.simulator.lists import ListReading
 from app.provider.simulator.lives import LIVES, Pace
+from app.provider.simulator.outbox import Outbox
 from app.provider.simulator.recordings import Recording, Recordings, Truth, check_start, new_task_id
 from app.provider.simulator.traffic import Counts, Stats, Tally
 
@@ -35,8 +38,9 @@ class Simulator:
 
     `apps` maps AppIds to server secrets. `speed` divides the lengths of recordings and uploads. `window` is
     how many seconds after its start a task can be asked about, `limit` how many calls of one app to one
-    action may arrive in any second. `time` gives Unix seconds, `monotonic` seconds that never decrease.
-    `faults` may be replaced at any time.
+    action may arrive in any second. Callbacks come due for the apps in `callback_secrets`; `outbox` counts
+    what became of them. `time` gives Unix seconds, `monotonic` seconds that never decrease. `faults` may be
+    replaced at any time.
     """
 
     def __init__(
@@ -47,14 +51,20 @@ class Simulator:
         window: float = 3 * DAY,
         limit: int = 10,
         visible_after: float = 0.0,
+        callback_secrets: Mapping[int, str] | None = None,
+        list_reading: ListReading | None = None,
         seed: int = 0,
         time: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if not apps or speed <= 0:
             raise ValueError("a simulator needs an app and a speed above 0")
+        if not set(callback_secrets or {}) <= set(apps):
+            raise ValueError("callback_secrets has an app that is not in apps")
         self.apps = tuple(apps)
         self.faults = Faults(visible_after=visible_after)
+        self.outbox = Outbox(callback_secrets or {}, seed)
+        self._list_reading = list_reading or ListReading()
         self._speed, self._window, self._limit = speed, window, limit
         self._time, self._monotonic = time, monotonic
         # Two dice, so that the ids of recordings do not depend on the calls that came between.
@@ -79,20 +89,46 @@ class Simulator:
         """Start a recording and return its TaskId; ValueError says which argument is wrong.
 
         `duration` is how long it records and `upload` how long its files then take, both in seconds at speed
-        1. `began_at` is Unix seconds, the present by default, and may lie in the past.
+        1. `began_at` is Unix seconds, the present by default, and may lie in the past; callbacks due by now
+        are not sent any more.
         """
-        began = self._time() if began_at is None else began_at
+        now = self._time()
+        began = now if began_at is None else began_at
         check_start(task_id, room_id, began, duration, upload)
         if life not in LIVES:
             raise ValueError(f"unknown life {life!r}; known are {', '.join(LIVES)}")
-        owner = self.apps[0] if app_id is None else app_id
-        if owner not in self.apps:
-            raise ValueError(f"unknown app_id {owner}")
+        owner = self._owner(app_id)
         name = new_task_id(began, self._id_dice) if task_id is None else task_id
         room = f"room_{len(self._recordings) + 1}" if room_id is None else room_id
         pace = Pace.of(duration, upload, self._speed)
-        self._recordings.add(Recording(owner, name, room, life, LIVES[life], pace, began))
+        recording = Recording(owner, name, room, life, LIVES[life], pace, began)
+        self._recordings.add(recording)
+        self.outbox.follow(recording, now)
         return name
+
+    def due_callbacks(self, now: float | None = None) -> list[Callback]:
+        """Return the callbacks due by `now`, the present by default, in order of moment; each is returned once."""
+        return self.outbox.due(self._time() if now is None else now)
+
+    def callback_body(self, callback: Callback, now: float | None = None) -> bytes:
+        """Return what is sent at `now`, the present by default: signed JSON, with a new nonce each time."""
+        return self.outbox.body(callback, self._time() if now is None else now)
+
+    def call_back(
+        self,
+        task_id: str,
+        event_type: int,
+        detail: Mapping[str, object] | None = None,
+        *,
+        app_id: int | None = None,
+        room_id: str = "",
+        sequence: int = 0,
+    ) -> None:
+        """Make this callback due at once, whether there is such a task or not; ValueError without a secret."""
+        owner = self._owner(app_id)
+        if not self.outbox.has_secret(owner):
+            raise ValueError(f"app_id {owner} has no callback secret")
+        self.outbox.add(Callback(owner, task_id, room_id, self._time(), event_type, sequence, detail or {}))
 
     def delay_before_arrival(self) -> float:
         """Return the seconds a request travels: wait them before `answer`, which stamps the arrival."""
@@ -125,16 +161,23 @@ class Simulator:
         counts: dict[str, dict[str, Counts]] = {str(app_id): {} for app_id in self.apps}
         for (app_id, action), tally in self._tallies.items():
             counts[app_id][action] = tally.report()
-        return {"apps": counts, "unattributed": self._unattributed.report()}
+        return {"apps": counts, "unattributed": self._unattributed.report(), "callbacks": {**self.outbox.counts}}
 
     def reset_stats(self) -> None:
         """Start counting anew, the busiest second included. The limit itself is unmoved."""
         for tally in (*self._tallies.values(), self._unattributed):
             tally.reset()
+        self.outbox.reset()
 
     def arrivals(self, app_id: int, action: str = DESCRIBE) -> tuple[float, ...]:
         """Return the monotonic stamps of the calls that arrived since the last reset, 72,000 at most."""
         return tuple(self._tallies[str(app_id), action].arrivals)
+
+    def _owner(self, app_id: int | None) -> int:
+        owner = self.apps[0] if app_id is None else app_id
+        if owner not in self.apps:
+            raise ValueError(f"unknown app_id {owner}")
+        return owner
 
     def _tally(self, query: Mapping[str, str]) -> Tally:
         return self._tallies.get((query.get("AppId", ""), query.get("Action", "")), self._unattributed)
@@ -189,20 +232,8 @@ class Simulator:
         now = self._time()
         asked = bodies.listing(body, now=now, window=self._window)
         started = self._recordings.started_between(int(query["AppId"]), asked.start_ms, asked.end_ms)
-        found = [
-            recording
-            for recording in started
-            if recording.has_ended(now) == asked.over
-            and asked.room_id in (None, recording.room_id)
-            and self._visible(recording, now)
-        ]
-        skipped = (asked.page - 1) * asked.page_size
-        return {
-            "PageOffset": asked.page,
-            "PageSize": asked.page_size,
-            "TotalCount": len(found),
-            "TaskidList": [one.listed(now) for one in found[skipped : skipped + asked.page_size]],
-        }
+        visible = (recording for recording in started if self._visible(recording, now))
+        return self._list_reading.data(visible, asked, now)
 
     def _visible(self, recording: Recording, now: float) -> bool:
         return now - recording.began_at >= self.faults.visible_after

@@ -52,13 +52,18 @@ class FileLife:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What a recording goes through. No query tells `quit_reason`, why it ended abnormally (docs/provider.md 4.3)."""
+    """What a recording goes through.
+
+    Only callbacks tell `quit_reason`, why it ended abnormally, and the `images` of a screenshot task (docs/provider.md
+    4.3): how many it takes.
+    """
 
     about: str
     statuses: tuple[tuple[float, TaskStatus], ...]
     files: tuple[FileLife, ...]
     mixed: bool = False
     quit_reason: int | None = None
+    images: int = 0
 
     @property
     def last_change(self) -> float:
@@ -71,13 +76,14 @@ class Pace:
     """When each stage begins, in seconds after the start. A late upload takes as long as three first ones."""
 
     begins: tuple[float, ...]
+    speed: float = 1.0
 
     @classmethod
     def of(cls, duration: float, upload: float, speed: float = 1.0) -> "Pace":
         """Share `duration` seconds, start to end, between the first two stages, and divide all by `speed`."""
         initialising = min(LONGEST_INITIALISING, duration / 10)
         stages = (0.0, initialising, duration - initialising, upload, LATE_UPLOADS * upload, 0.0)
-        return cls(tuple(accumulate(seconds / speed for seconds in stages)))
+        return cls(tuple(accumulate(seconds / speed for seconds in stages)), speed)
 
     def seconds(self, point: float) -> float:
         """Return how many seconds after the start this point of a life is reached."""
@@ -165,7 +171,7 @@ LIVES: dict[str, Life] = {
     "backup_then_late_upload": Life("kept in the backup store, uploaded later after all", _ENDED, (_LATE,)),
     "lost_file": Life("two files, the second one lost", _ENDED, (_uploaded(), _kept_as(FileStatus.LOST, publisher=2))),
     "no_files": Life("nobody published, so no file was made", _ENDED, ()),
-    "screenshots": Life("a screenshot task: the query never lists its files", _ENDED, ()),
+    "screenshots": Life("a screenshot task: the query never lists its three images", _ENDED, (), images=3),
     "growing": Life(
         "one stream published four times: four files, uploaded one by one",
         _ENDED,

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import signal
 from collections.abc import AsyncIterator, Callable
 from urllib.parse import parse_qsl
@@ -11,6 +10,8 @@ from app.provider.simulator import control
 from app.provider.simulator.answers import Reply
 from app.provider.simulator.connection import BadRequestError, Connection, Request
 from app.provider.simulator.gateway import Simulator
+from app.provider.simulator.loopback import is_loopback
+from app.provider.simulator.sender import RETRY_PAUSE, send_callbacks
 
 
 class Server:
@@ -90,14 +91,26 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serve(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Server]:
-    """Listen while the context lasts. ValueError unless `host` is a loopback address or `localhost`."""
+async def serve(
+    simulator: Simulator,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    callback_url: str | None = None,
+    retry_pause: float = RETRY_PAUSE,
+) -> AsyncIterator[Server]:
+    """Listen, and send callbacks if there is a URL for them, while the context lasts.
+
+    ValueError unless `host` and the URL's are loopback addresses or `localhost`.
+    """
     server = Server(simulator, host)
-    await server.open(port)
-    try:
-        yield server
-    finally:
-        await server.close()
+    callbacks = send_callbacks(simulator, callback_url, retry_pause=retry_pause) if callback_url else None
+    async with callbacks or contextlib.nullcontext():
+        await server.open(port)
+        try:
+            yield server
+        finally:
+            await server.close()
 
 
 def run(
@@ -105,36 +118,35 @@ def run(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    callback_url: str | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then return. `report` gets a line when it listens and one when it stops.
 
-    ValueError if `host` is not loopback, OSError if the port is taken.
+    Callbacks are sent if there is a URL for them. ValueError if `host` or the URL's is not loopback, OSError if
+    the port is taken.
     """
-    asyncio.run(_run(simulator, host, port, report))
+    asyncio.run(_run(simulator, host, port, callback_url, report))
 
 
-async def _run(simulator: Simulator, host: str, port: int, report: Callable[[str], None]) -> None:
+async def _run(
+    simulator: Simulator, host: str, port: int, callback_url: str | None, report: Callable[[str], None]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with serve(simulator, host, port) as server:
+    async with serve(simulator, host, port, callback_url=callback_url) as server:
         report(f"The simulated provider listens on {server.url} (control: {server.url}{control.PREFIX})")
         await stop.wait()
     report("The simulated provider has stopped")
 
 
 def _loopback(host: str) -> str:
-    # A name may resolve to several addresses, each of which would get a port of its own.
-    address = "127.0.0.1" if host == "localhost" else host
-    try:
-        is_loopback = ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
+    if not is_loopback(host):
         raise ValueError(f"the simulator listens on loopback only, not on {host!r}")
-    return address
+    # A name may resolve to several addresses, each of which would get a port of its own.
+    return "127.0.0.1" if host == "localhost" else host
 
 
 async def _pause(seconds: float) -> None:

@@ -1,7 +1,7 @@
-"""What arrived at the gateway: the limit in a sliding second, the busiest second, and the counts."""
+"""What arrived at the gateway: the limit in a sliding second, the busiest second, and all counts."""
 
 from collections import Counter, deque
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 ARRIVALS_KEPT = 72_000  # an hour at 20 a second
 
@@ -17,11 +17,29 @@ class Counts(TypedDict):
     busiest_second: int
 
 
+class CallbackCounts(TypedDict):
+    """Counts of callbacks.
+
+    `lost` ones were dropped before sending, `repeated` ones sent in two copies. Each copy ends as `answered`
+    (by a 2xx) or `given_up`; `sent` counts all attempts at it.
+    """
+
+    sent: int
+    lost: int
+    repeated: int
+    answered: int
+    given_up: int
+
+
+Outcome = Literal["sent", "lost", "repeated", "answered", "given_up"]
+
+
 class Stats(TypedDict):
-    """The counts by AppId (as text) and action, and of the calls that belong to none."""
+    """The counts by AppId (as text) and action, of the calls that belong to none, and of the callbacks."""
 
     apps: dict[str, dict[str, Counts]]
     unattributed: Counts
+    callbacks: CallbackCounts
 
 
 class SlidingSecond:

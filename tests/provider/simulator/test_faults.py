@@ -1,11 +1,13 @@
 import dataclasses
 import json
 import random
+from collections import Counter
 from dataclasses import asdict
 
 import pytest
 
 from app.provider.simulator import DESCRIBE, LIST, Faults, Reply, Simulator
+from app.provider.simulator.faults import Fate
 from tests.provider.simulator.caller import APP, NOW, SECRET, Caller, Clock
 
 LISTING = {"Status": 2, "StartTime": int((NOW - 60) * 1000), "EndTime": int(NOW * 1000)}
@@ -111,6 +113,26 @@ def test_merging_changes_only_what_is_named() -> None:
     assert Faults(rtt=0.2).merged({"hang": 1}) == Faults(rtt=0.2, hang=1.0)
 
 
+def fates(faults: Faults) -> list[Fate]:
+    dice = random.Random(0)
+    return [faults.fate(dice) for _ in range(200)]
+
+
+def test_a_callback_is_sent_once_and_at_once_by_default() -> None:
+    assert set(fates(Faults())) == {Fate(copies=1, delay=0)}
+
+
+def test_callbacks_are_lost_and_repeated_as_often_as_their_probabilities_say() -> None:
+    counts = Counter(fate.copies for fate in fates(Faults(callback_lost=0.2, callback_repeated=0.5)))
+    assert counts == {0: pytest.approx(40, abs=20), 1: pytest.approx(80, abs=30), 2: pytest.approx(80, abs=30)}
+
+
+def test_a_reordered_callback_is_held_back_for_up_to_ten_seconds_more_than_others() -> None:
+    delays = [fate.delay for fate in fates(Faults(callback_reordered=0.5, callback_delay=3))]
+    assert delays.count(3) == pytest.approx(100, abs=30)
+    assert 12 < max(delays) <= 13
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -123,6 +145,8 @@ def test_merging_changes_only_what_is_named() -> None:
         {"rtt": float("nan")},
         {"jitter": float("inf")},
         {"visible_after": 10**400},
+        {"callback_lost": 1.1},
+        {"callback_delay": -1},
         {"gremlins": 1},
     ],
 )

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from app.provider.simulator import LIST, LIVES, Simulator
+from app.provider.simulator import LIST, LIVES, ListReading, Simulator
 from tests.provider.simulator.caller import APP, NOW, SECRET, Caller, Clock
 
 DAY = 86400
@@ -54,6 +54,56 @@ def test_the_list_is_narrowed_by_room_and_by_time_of_start(caller: Caller) -> No
     ]
     shown = [[item["TaskId"] for item in caller.ask(one, LIST)["Data"]["TaskidList"]] for one in asked]
     assert shown == [[late, early], [early], [late]]
+
+
+def read(clock: Clock, reading: ListReading, **changed: object) -> Any:
+    """Return `Data` of a list in this reading, of one task in each state, the older ones further along."""
+    caller = Caller(Simulator({APP: SECRET}, list_reading=reading, time=clock, monotonic=clock), clock)
+    for life, ago in (("normal", 1), ("normal", 20), ("paused", 31), ("normal", 80), ("abnormal", 90)):
+        caller.simulator.start(life, began_at=NOW - ago)
+    return caller.ask(listing(**changed), LIST)["Data"]
+
+
+@pytest.mark.parametrize(
+    ("reading", "running", "over"),
+    [
+        (ListReading(), [1, 2, 5], [3, 4]),
+        (ListReading(narrow=True), [2], [3]),
+        (ListReading(oldest_first=True), [5, 2, 1], [4, 3]),
+    ],
+)
+def test_the_filters_and_the_order_can_be_read_in_several_ways(
+    clock: Clock, reading: ListReading, running: list[int], over: list[int]
+) -> None:
+    shown = [read(clock, reading, Status=status) for status in (2, 3)]
+    assert [[item["Status"] for item in data["TaskidList"]] for data in shown] == [running, over]
+    assert [data["TotalCount"] for data in shown] == [len(running), len(over)]
+
+
+def test_pages_of_a_list_that_is_oldest_first_begin_with_the_oldest(clock: Clock) -> None:
+    pages = [read(clock, ListReading(oldest_first=True), PageSize=2, PageOffset=page) for page in (1, 2)]
+    assert [[item["Status"] for item in page["TaskidList"]] for page in pages] == [[5, 2], [1]]
+
+
+def test_the_list_may_have_its_older_name(clock: Clock) -> None:
+    data = read(clock, ListReading(key="TaskList"))
+    assert (len(data["TaskList"]), "TaskidList" in data) == (3, False)
+
+
+@pytest.mark.parametrize(
+    ("reading", "shown"),
+    [
+        (ListReading(), {"TaskidList": []}),
+        (ListReading(empty="null"), {"TaskidList": None}),
+        (ListReading(key="TaskList", empty="null"), {"TaskList": None}),
+        (ListReading(empty="absent"), {}),
+    ],
+)
+def test_an_empty_list_can_be_shown_in_several_ways(
+    clock: Clock, reading: ListReading, shown: dict[str, object]
+) -> None:
+    nothing = {"PageOffset": 1, "PageSize": 50, "TotalCount": 0}
+    assert read(clock, reading, RoomId="elsewhere") == {**nothing, **shown}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""The door for the provider's callbacks, and the window on what came through it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+
+from app.api import lists
+from app.api.edge import CALLBACKS
+from app.api.keys import GuardedRoute, TheService, requires
+from app.api.lists import CallbackQuery
+from app.api.problems import PROBLEMS
+from app.api.schemas import CallbackPage
+from app.core.public import Json, time_text
+from app.provider.callbacks import event_of
+from app.store.callbacks import Stored
+
+router = APIRouter(tags=["callbacks"], responses=PROBLEMS, route_class=GuardedRoute)
+admin = requires("admin")
+
+
+@router.post(
+    CALLBACKS,
+    summary="The provider's callback",
+    operation_id="receiveCallback",
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}},
+)
+async def receive_callback(request: Request, service: TheService) -> dict[str, Any]:
+    """Give this address to the provider. Signed by the app's callback secret instead of a key; answered `{}` once it
+    is stored. Its body is not signed, so it changes no state: the poll that it hurries does."""
+    await service.callbacks.receive(await request.body())
+    return {}
+
+
+@router.get("/v1/callbacks", dependencies=[admin], summary="Callbacks that arrived", operation_id="listCallbacks")
+async def list_callbacks(query: Annotated[CallbackQuery, Query()], service: TheService) -> CallbackPage:
+    """Newest first, with their bodies. Those refused for their signature are not kept, only counted in `/v1/stats`."""
+    query, place = lists.resume(query, lists.CALLBACK_PLACE)
+    found = await service.callbacks.list_callbacks(
+        query.to_filter(), before=place[1] if place else None, limit=query.limit + 1
+    )
+    page, more = found[: query.limit], len(found) > query.limit
+    cursor = lists.next_cursor(query, ["callback", page[-1].id]) if more else None
+    return CallbackPage.model_validate({"items": [_json(one) for one in page], "next_cursor": cursor})
+
+
+def _json(one: Stored) -> Json:
+    return {
+        "id": f"cb_{one.id}",
+        "received_at": time_text(one.received_at),
+        "app_id": one.app_id,
+        "task_id": one.task_id,
+        "event_type": one.event_type,
+        "event": event_of(one.event_type).value,
+        "sequence": one.sequence,
+        "verdict": one.verdict,
+        "known": one.known,
+        "body": _body(one.body),
+    }
+
+
+def _body(text: str | None) -> dict[str, Any] | str | None:
+    try:
+        body = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return text
+    return body if isinstance(body, dict) else text

@@ -1,0 +1,181 @@
+"""The callbacks as they arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+
+from app.store.engine import Connection
+from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
+
+_CALLBACKS = table_of(CallbackRow)
+_INSERT = insert(_CALLBACKS)
+
+ACCEPTED, REPEAT, SUSPICIOUS = "accepted", "repeat", "suspicious"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """One callback: app.store.models.CallbackRow."""
+
+    received_at: datetime
+    app_id: int
+    task_id: str | None
+    event_type: int | None
+    sequence: int | None
+    verdict: str
+    forget_at: datetime | None
+    signed: str
+    said: str
+    body: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A receipt as it is listed."""
+
+    id: int
+    received_at: datetime
+    app_id: int
+    task_id: str | None
+    event_type: int | None
+    sequence: int | None
+    verdict: str
+    known: bool
+    body: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackFilter:
+    """What a list of callbacks is narrowed to."""
+
+    task_id: tuple[str, ...] = ()
+    app_id: int | None = None
+    verdict: tuple[str, ...] = ()
+    known: bool | None = None
+    received_after: datetime | None = None
+    received_before: datetime | None = None
+
+
+async def add(connection: Connection, receipts: Sequence[Receipt]) -> None:
+    """Keep what arrived."""
+    if receipts:
+        await connection.execute(_INSERT, [asdict(receipt) for receipt in receipts])
+
+
+async def seen(connection: Connection, signed: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """For each of these signatures that came before: what was said with it first, and how often it came."""
+    rows = await connection.execute(
+        select(_CALLBACKS.c.signed, _CALLBACKS.c.said).where(_CALLBACKS.c.signed.in_(signed)).order_by(_CALLBACKS.c.id)
+    )
+    found: dict[str, tuple[str, int]] = {}
+    for row in rows:
+        first, times = found.get(row.signed, (row.said, 0))
+        found[row.signed] = (first, times + 1)
+    return found
+
+
+async def remembered(connection: Connection, task_ids: Sequence[str]) -> list[Stored]:
+    """Accepted callbacks about tasks that were not registered when they came, in the order in which they came."""
+    if not task_ids:
+        return []
+    found = CallbackFilter(task_id=tuple(task_ids), verdict=(ACCEPTED,), known=False)
+    rows = await connection.execute(_select(found).order_by(_CALLBACKS.c.id))
+    return [Stored(**row._mapping) for row in rows]
+
+
+async def accepted(connection: Connection, task_id: str) -> list[Stored]:
+    """All accepted callbacks about a task, in the order in which they came."""
+    rows = await connection.execute(
+        _select(CallbackFilter(task_id=(task_id,), verdict=(ACCEPTED,))).order_by(_CALLBACKS.c.id)
+    )
+    return [Stored(**row._mapping) for row in rows]
+
+
+async def overlooked(connection: Connection, *, since: datetime) -> set[str]:
+    """Registered tasks of which a callback, come since then, was not known to be theirs: both came at the same time."""
+    statement = (
+        select(_CALLBACKS.c.task_id)
+        .join(TaskRow.__table__, TaskRow.task_id == _CALLBACKS.c.task_id)
+        .where(_CALLBACKS.c.forget_at.is_not(None), _CALLBACKS.c.received_at > since)
+        .where(TaskRow.app_id == _CALLBACKS.c.app_id, _CALLBACKS.c.verdict == ACCEPTED)
+    )
+    return set((await connection.execute(statement)).scalars())
+
+
+async def become_known(connection: Connection, ids: Sequence[int]) -> None:
+    """The tasks of these callbacks are registered now."""
+    if ids:
+        await connection.execute(update(_CALLBACKS).where(_CALLBACKS.c.id.in_(ids)).values(forget_at=None))
+
+
+async def buried(connection: Connection, task_ids: Sequence[str], *, now: datetime) -> set[str]:
+    """Those of the tasks that were deleted and must not come back by themselves yet."""
+    if not task_ids:
+        return set()
+    statement = select(TombstoneRow.task_id).where(TombstoneRow.task_id.in_(task_ids), TombstoneRow.until > now)
+    return set((await connection.execute(statement)).scalars())
+
+
+async def erase(connection: Connection, task_id: str) -> None:
+    """Remove all callbacks about a task."""
+    await connection.execute(delete(_CALLBACKS).where(_CALLBACKS.c.task_id == task_id))
+
+
+async def forget(connection: Connection, *, now: datetime, limit: int) -> int:
+    """Remove callbacks about tasks that nobody registered in time; how many."""
+    old = select(_CALLBACKS.c.id).where(_CALLBACKS.c.forget_at <= now).order_by(_CALLBACKS.c.forget_at).limit(limit)
+    gone = await connection.execute(delete(_CALLBACKS).where(_CALLBACKS.c.id.in_(old)).returning(_CALLBACKS.c.id))
+    return len(gone.all())
+
+
+async def list_callbacks(
+    connection: Connection, wanted: CallbackFilter, *, before: int | None, limit: int
+) -> list[Stored]:
+    """A page of callbacks, newest first."""
+    statement = _select(wanted).order_by(_CALLBACKS.c.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(_CALLBACKS.c.id < before)
+    return [Stored(**row._mapping) for row in await connection.execute(statement)]
+
+
+async def count_by_verdict(connection: Connection, *, since: datetime) -> dict[str, int]:
+    """How many came since then."""
+    statement = (
+        select(_CALLBACKS.c.verdict, func.count())
+        .where(_CALLBACKS.c.received_at >= since)
+        .group_by(_CALLBACKS.c.verdict)
+    )
+    return {row[0]: row[1] for row in await connection.execute(statement)}
+
+
+def _select(wanted: CallbackFilter) -> Any:
+    row = _CALLBACKS.c
+    statement = select(
+        row.id,
+        row.received_at,
+        row.app_id,
+        row.task_id,
+        row.event_type,
+        row.sequence,
+        row.verdict,
+        row.forget_at.is_(None).label("known"),
+        row.body,
+    )
+    if wanted.task_id:
+        statement = statement.where(row.task_id.in_(wanted.task_id))
+    if wanted.verdict:
+        statement = statement.where(row.verdict.in_(wanted.verdict))
+    if wanted.app_id is not None:
+        statement = statement.where(row.app_id == wanted.app_id)
+    if wanted.known is not None:
+        statement = statement.where(row.forget_at.is_(None) if wanted.known else row.forget_at.is_not(None))
+    if wanted.received_after is not None:
+        statement = statement.where(row.received_at > wanted.received_after)
+    if wanted.received_before is not None:
+        statement = statement.where(row.received_at < wanted.received_before)
+    return statement

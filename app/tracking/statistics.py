@@ -1,0 +1,99 @@
+"""What the service is doing, in numbers, for operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from app.clock import Clock
+from app.core.schedule import Pace
+from app.store import callbacks as callback_store
+from app.store import polls, sweeps
+from app.store import tasks as task_store
+from app.store.engine import Connection, Database
+from app.tracking.budget import Budget, Stand
+from app.tracking.callbacks import Callbacks
+from app.tracking.pace import Paces
+
+DAY = timedelta(days=1)
+SweepState = Literal["off", "idle", "working", "failing"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppStatistics:
+    """One app: its budget, its queue, its sweep. ``calls``: made by this process in the last minute."""
+
+    app_id: int
+    budget: Stand
+    calls: int
+    pace: Pace
+    backlog: polls.Backlog
+    sweep: sweeps.Sweep | None
+    sweep_state: SweepState
+    list_budget: Stand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """All of it. ``refused``: callbacks that this process refused since its start, by reason."""
+
+    at: datetime
+    tasks: Mapping[str, Mapping[str, int]]
+    apps: list[AppStatistics]
+    callbacks: Mapping[str, int]
+    refused: Mapping[str, int]
+
+
+class Statistics:
+    """Counts what there is."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        budgets: Mapping[int, Budget],
+        list_budgets: Mapping[int, Budget],
+        paces: Paces,
+        callbacks: Callbacks,
+        *,
+        sweeping: bool,
+    ) -> None:
+        self._database, self._clock, self._paces, self._callbacks = database, clock, paces, callbacks
+        self._budgets, self._list_budgets, self._sweeping = budgets, list_budgets, sweeping
+
+    async def collect(self) -> Numbers:
+        """As of now."""
+        now = self._clock.now()
+        async with self._database.read() as connection:
+            return Numbers(
+                at=now,
+                tasks=await task_store.count(connection),
+                apps=[await self._app(connection, app_id, now=now) for app_id in self._budgets],
+                callbacks=await callback_store.count_by_verdict(connection, since=now - DAY),
+                refused=dict(self._callbacks.refused),
+            )
+
+    async def _app(self, connection: Connection, app_id: int, *, now: datetime) -> AppStatistics:
+        budget = self._budgets[app_id]
+        sweep = await sweeps.find(connection, app_id)
+        return AppStatistics(
+            app_id=app_id,
+            budget=await budget.stand(connection),
+            calls=budget.calls_in_last_minute(),
+            pace=self._paces.of(app_id),
+            backlog=await polls.backlog(connection, app_id, now=now),
+            sweep=sweep,
+            sweep_state=self._sweep_state(sweep, now=now),
+            list_budget=await self._list_budgets[app_id].stand(connection),
+        )
+
+    def _sweep_state(self, sweep: sweeps.Sweep | None, *, now: datetime) -> SweepState:
+        """`off` by the settings · `failing`: the list was refused or garbled · `idle`: nothing to sweep for."""
+        if not self._sweeping or sweep is None:
+            return "off"
+        if sweep.error:
+            return "failing"
+        late = sweep.next_at < now - timedelta(seconds=10)
+        return "idle" if late or sweep.completed_at is None else "working"
