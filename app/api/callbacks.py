@@ -3,22 +3,54 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
 from app.api import lists
 from app.api.edge import CALLBACKS
 from app.api.keys import GuardedRoute, TheService, requires
 from app.api.lists import CallbackQuery
 from app.api.problems import PROBLEMS
-from app.api.schemas import CallbackPage
+from app.api.schemas import Out, Time
 from app.core.public import Json, time_text
 from app.provider.callbacks import event_of
 from app.store.callbacks import Stored
 
 router = APIRouter(tags=["callbacks"], responses=PROBLEMS, route_class=GuardedRoute)
 admin = requires("admin")
+
+
+class CallbackOut(Out):
+    """A callback as it arrived."""
+
+    id: Annotated[str, Field(description="Opaque.")]
+    received_at: Time
+    app_id: int
+    task_id: str | None
+    event_type: Annotated[int | None, Field(description="The provider's number.")]
+    event: str
+    sequence: int | None
+    verdict: Annotated[
+        Literal["accepted", "repeat", "suspicious"],
+        Field(
+            description="`repeat`: came before, word for word. "
+            "`suspicious`: its signature came before with another body; its content counts for nothing."
+        ),
+    ]
+    known: Annotated[bool, Field(description="The task is registered. If not, it is remembered for 4 days.")]
+    body: Annotated[
+        dict[str, Any] | str | None,
+        Field(description="As sent; text if it is not JSON; null where the content counts for nothing."),
+    ]
+
+
+class CallbackPage(Out):
+    """A page of callbacks, newest first."""
+
+    items: list[CallbackOut]
+    next_cursor: str | None
 
 
 @router.post(

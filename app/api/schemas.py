@@ -136,37 +136,6 @@ class LastCallbackOut(Out):
     received_at: Time
 
 
-class CallbackOut(Out):
-    """A callback as it arrived."""
-
-    id: Annotated[str, Field(description="Opaque.")]
-    received_at: Time
-    app_id: int
-    task_id: str | None
-    event_type: Annotated[int | None, Field(description="The provider's number.")]
-    event: str
-    sequence: int | None
-    verdict: Annotated[
-        Literal["accepted", "repeat", "suspicious"],
-        Field(
-            description="`repeat`: came before, word for word. "
-            "`suspicious`: its signature came before with another body; its content counts for nothing."
-        ),
-    ]
-    known: Annotated[bool, Field(description="The task is registered. If not, it is remembered for 4 days.")]
-    body: Annotated[
-        dict[str, Any] | str | None,
-        Field(description="As sent; text if it is not JSON; null where the content counts for nothing."),
-    ]
-
-
-class CallbackPage(Out):
-    """A page of callbacks, newest first."""
-
-    items: list[CallbackOut]
-    next_cursor: str | None
-
-
 class FileOut(Out):
     """A file of a recording."""
 

@@ -9,23 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.core.merging import outcome_of
-from app.core.recording import (
-    Callback,
-    CallbackEvent,
-    File,
-    FileStatus,
-    LastCallback,
-    Notice,
-    Outcome,
-    Playlist,
-    SeenFile,
-    Task,
-    Tracking,
-)
+from app.core.recording import File, FileStatus, Outcome, SeenFile, Task, Tracking
+from app.core.told import CallbackEvent, LastCallback, Notice, Playlist
 
 NOTICES_KEPT = 50
 PLAYLISTS_KEPT = 200
@@ -47,16 +36,50 @@ _CHATTER = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """What one callback says. None of it is signed: whoever saw one signature could have written it.
+
+    ``event_type`` is the provider's number. ``files`` are those that an upload_finished names;
+    ``is_whole``: it names all there are, and all of them could be read.
+    """
+
+    event: CallbackEvent
+    event_type: int | None = None
+    quit_reason_code: int | None = None
+    files: tuple[SeenFile, ...] = ()
+    is_whole: bool = False
+    notice: tuple[str, str] | None = None
+    """Code and detail."""
+    playlist: Playlist | None = None
+
+    @property
+    def images(self) -> tuple[SeenFile, ...]:
+        """The screenshots among its files: no query ever lists them."""
+        return tuple(file for file in self.files if file.output_file_format == IMAGE)
+
+    @property
+    def media(self) -> tuple[SeenFile, ...]:
+        """The files that polls tell of too."""
+        return tuple(file for file in self.files if file.output_file_format != IMAGE)
+
+    @property
+    def is_last_word(self) -> bool:
+        """Whether it says what became of all the recording's files: a screenshot's does not."""
+        return self.is_whole and (not self.images or bool(self.media))
+
+
+IMAGE = "jpg"
+
+
 def hear(task: Task, callback: Callback, *, at: datetime) -> Task:
     """The task after a callback received ``at``; of its files it needs only those that the callback names."""
     told, last = task.told, last_callback(callback, at=at)
     newest = told.last is None or told.last.received_at <= at
-    quit_reason = told.quit_reason_code
-    if callback.quit_reason_code is not None and (newest or quit_reason is None):
-        quit_reason = callback.quit_reason_code
+    if callback.quit_reason_code is not None and (told.quit_reason_at is None or told.quit_reason_at <= at):
+        told = replace(told, quit_reason_code=callback.quit_reason_code, quit_reason_at=at)
     told = replace(
         told,
-        quit_reason_code=quit_reason,
         playlists=_with_playlist(told.playlists, callback.playlist),
         notices=_with_notice(told.notices, callback.notice, at=at),
         last=last if newest else told.last,
@@ -119,7 +142,7 @@ def hurry(task: Task, callback: Callback | None, *, now: datetime) -> tuple[Task
     planned, told = task.polling.next_poll_at, task.told
     if callback is not None and (callback.event in _CHATTER or (callback.images and not callback.media)):
         last = task.polling.last_polled_at
-        at = max(now, last + CHATTER_EVERY) if last else now
+        at = max(now, (last or now) + CHATTER_EVERY)
     else:
         burst = HURRIES_AT_ONCE * HURRY_EVERY
         used_until = min(max(now, told.hurries_until or now), now + burst) + HURRY_EVERY
@@ -131,7 +154,7 @@ def hurry(task: Task, callback: Callback | None, *, now: datetime) -> tuple[Task
 
 def weigh(task: Task, callbacks: Sequence[Callback]) -> Task:
     """An expired task that polls could not resolve, after weighing what callbacks said of it, oldest first."""
-    finished = any(callback.event is CallbackEvent.UPLOAD_FINISHED and callback.says_over for callback in callbacks)
+    finished = any(callback.is_last_word for callback in callbacks)
     resolved_by_polls = task.outcome is not Outcome.UNRESOLVED and task.outcome_basis == "poll"
     if task.tracking is not Tracking.EXPIRED or resolved_by_polls or not finished:
         return task

@@ -144,12 +144,15 @@ def is_over(task: Task) -> bool:
         return False
     if files := task.polled_files:
         return all(file.seen.status.at_end for file in files)
-    asked, end = task.end_last_asked_at, task.ended_at
-    if asked is None:
-        return False
-    if end is None or end > asked:  # not told, or told by a clock that is ahead of ours
-        end = task.end_first_asked_at
-    return end is not None and asked - end >= empty_list_grace(task.status)
+    asked, end = task.end_last_asked_at, known_end(task)
+    return asked is not None and end is not None and asked - end >= empty_list_grace(task.status)
+
+
+def known_end(task: Task) -> datetime | None:
+    """When a task ended: as told, or as first seen if it was not told, or told by a clock that is ahead of ours."""
+    if task.ended_at is None or task.end_last_asked_at is None or task.ended_at > task.end_last_asked_at:
+        return task.end_first_asked_at
+    return task.ended_at
 
 
 def empty_list_grace(status: Status) -> timedelta:

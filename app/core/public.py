@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from app.core.recording import Attention, File, LastCallback, LastError, Notice, Playlist, Polling, Task, Tracking
+from app.core.recording import Attention, File, LastError, Polling, Task, Tracking
+from app.core.told import LastCallback, Notice, Playlist
 
 Json = dict[str, Any]
 

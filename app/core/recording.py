@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, IntFlag, StrEnum
 from typing import TypeVar
 
+from app.core.told import NOTHING_TOLD, Told
+
 T = TypeVar("T")
 
 QUERY_WINDOW = timedelta(days=3)
@@ -197,102 +199,6 @@ class Polling:
     last_error: LastError | None = None
 
 
-class CallbackEvent(StrEnum):
-    """What a callback is about; `unknown` for numbers nobody has documented yet."""
-
-    UPLOAD_FINISHED = "upload_finished"
-    ENDED_ABNORMALLY = "ended_abnormally"
-    IMAGE_DOWNLOAD_FAILED = "image_download_failed"
-    ROOM_EMPTY = "room_empty"
-    ENDED = "ended"
-    STREAM_MISSING = "stream_missing"
-    STOPPED = "stopped"
-    LIVE_PLAYLIST = "live_playlist"
-    PAUSED = "paused"
-    RESUMED = "resumed"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Playlist:
-    """The address of a live M3U8 playlist."""
-
-    url: str
-    stream_id: str | None = None
-    file_id: str | None = None
-    media_track_type_code: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Callback:
-    """What one callback says. None of it is signed: whoever saw one signature could have written it.
-
-    ``event_type`` is the provider's number. ``files`` are those of an upload_finished, None for every other event.
-    """
-
-    event: CallbackEvent
-    event_type: int | None = None
-    quit_reason_code: int | None = None
-    files: tuple[SeenFile, ...] | None = None
-    notice: tuple[str, str] | None = None
-    """Code and detail."""
-    playlist: Playlist | None = None
-
-    @property
-    def images(self) -> tuple[SeenFile, ...]:
-        """The screenshots among its files: no query ever lists them."""
-        return tuple(file for file in self.files or () if file.output_file_format == IMAGE)
-
-    @property
-    def media(self) -> tuple[SeenFile, ...]:
-        """The files that polls tell of too."""
-        return tuple(file for file in self.files or () if file.output_file_format != IMAGE)
-
-    @property
-    def says_over(self) -> bool:
-        """Whether it says that the recording has ended."""
-        if self.event is CallbackEvent.UPLOAD_FINISHED:
-            return not self.images or bool(self.media)
-        return self.event in (CallbackEvent.ENDED, CallbackEvent.ENDED_ABNORMALLY, CallbackEvent.STOPPED)
-
-
-IMAGE = "jpg"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """Something that callbacks told, as often as they did."""
-
-    code: str
-    detail: str
-    first_at: datetime
-    last_at: datetime
-    count: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastCallback:
-    """The newest callback about a task."""
-
-    event_type: int | None
-    event: CallbackEvent
-    received_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What only callbacks tell of a task, beside what polls say of it.
-
-    ``hurries_until``: how far into the future the polls that callbacks may ask for are used up.
-    """
-
-    quit_reason_code: int | None = None
-    playlists: tuple[Playlist, ...] = ()
-    notices: tuple[Notice, ...] = ()
-    last: LastCallback | None = None
-    hurries_until: datetime | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A registered recording task. ``files`` may be left out (a list of tasks); ``file_counts`` always counts all."""
@@ -327,7 +233,7 @@ class Task:
     attention: Attention = NO_ATTENTION
     file_counts: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, File] = field(default_factory=dict)
-    told: Told = Told()
+    told: Told = NOTHING_TOLD
     polling: Polling = Polling()
 
     @property

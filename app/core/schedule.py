@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 
-from app.core.merging import empty_list_grace
+from app.core.merging import empty_list_grace, known_end
 from app.core.recording import Outcome, Status, Task, Tracking
 
 SECOND = timedelta(seconds=1)
@@ -99,26 +99,21 @@ class Plan:
 
 
 _D, _H, _R, _P, _O, _S = Urgency
+_HURRIED_FIRST, _DEADLINES_FIRST = (_H, _D, _R, _P, _O, _S), (_D, _H, _P, _O, _R, _S)
 _ROTATION = (
-    (_H, _D, _R, _P, _O, _S),
-    (_D, _H, _P, _O, _R, _S),
-    (_H, _D, _R, _P, _O, _S),
-    (_D, _H, _P, _O, _R, _S),
-    (_P, _O, _D, _H, _R, _S),
-    (_D, _H, _P, _O, _R, _S),
-    (_H, _D, _R, _P, _O, _S),
-    (_D, _H, _P, _O, _R, _S),
-    (_H, _D, _R, _P, _O, _S),
-    (_S, _D, _H, _P, _O, _R),
-)
+    _HURRIED_FIRST, _DEADLINES_FIRST, (_P, _O, _D, _H, _R, _S),
+    _HURRIED_FIRST, _DEADLINES_FIRST, (_O, _P, _D, _H, _R, _S),
+    _HURRIED_FIRST, _DEADLINES_FIRST, (_R, _P, _O, _D, _H, _S),
+    _DEADLINES_FIRST, _HURRIED_FIRST, (_S, _D, _H, _P, _O, _R),
+)  # fmt: skip
 
 
 def claim_order(turn: int) -> tuple[Urgency, ...]:
     """Which class to look at first when claiming for the ``turn``-th time.
 
     Deadlines and hurried tasks in turns, so that neither a day of many deadlines nor a flood of callbacks delays the
-    other; refreshes at most every second claim while others wait; and a tenth each for what is due by date alone, so
-    nothing starves.
+    other; refreshes at most every second claim while others wait; and every class is the first in one claim out of
+    twelve, so nothing starves.
     """
     return _ROTATION[turn % len(_ROTATION)]
 
@@ -138,7 +133,7 @@ def next_poll(task: Task, *, now: datetime, jitter: float, policy: Policy, pace:
         urgency, wait = Urgency.ROUTINE, backoff(task.polling.consecutive_failures, jitter=jitter, policy=policy)
     elif task.status.ended:
         wait, early = _while_uploading(task, now=now, policy=policy, pace=pace)
-        urgency, wait = Urgency.PROMPT, wait * spread
+        urgency, wait = Urgency.PROMPT, _not_past(_when_believed(task, now=now), wait * spread, now=now)
     else:
         wait, early = _while_recording(task, now=now, policy=policy, pace=pace)
         urgency, wait = Urgency.ROUTINE, wait * spread
@@ -148,7 +143,7 @@ def next_poll(task: Task, *, now: datetime, jitter: float, policy: Policy, pace:
     return Plan(
         urgency=Urgency.PROMPT if point else urgency,
         at=point or at,
-        early_at=now + early * spread if early is not None else None,
+        early_at=min(now + early * spread, point or at) if early is not None else None,
         closes_at=deadline if now < deadline - pace.closing.horizon else None,
     )
 
@@ -161,11 +156,11 @@ def backoff(failures: int, *, jitter: float, policy: Policy) -> timedelta:
 
 def _while_recording(task: Task, *, now: datetime, policy: Policy, pace: Pace) -> tuple[timedelta, timedelta | None]:
     """One round for all, after a first wait: what has only just begun seldom ends. When due, and from when early."""
-    if pace.vouched and task.polling.listed:
+    if pace.vouched and task.polling.listed is not None and task.polling.listed == task.status_code:
         return max(policy.vouched, policy.recording), None
     gap = max(pace.crowding, policy.recording)
     typical, crowding = policy.typical_length.total_seconds(), pace.crowding.total_seconds()
-    age = (now - (task.began_at or task.registered_at)).total_seconds()
+    age = max(0.0, (now - (task.began_at or task.registered_at)).total_seconds())
     return max(gap, (math.sqrt(typical * crowding) - age) * SECOND), policy.recording_early
 
 
@@ -175,11 +170,19 @@ def _while_uploading(task: Task, *, now: datetime, policy: Policy, pace: Pace) -
     gap = min(max(pace.crowding / 16, policy.uploading), policy.uploading_most)
     gap = max(gap, min(since_end / 20, policy.uploading_after_long))
     early = max(policy.uploading_early, min(since_end / 60, policy.uploading_after_long))
-    if not task.polled_files and task.end_first_asked_at is not None:
-        # Without files it settles by an answer asked some time after the end: not much later than that.
-        believed = empty_list_grace(task.status) + SECOND - since_end
-        gap = min(gap, believed) if believed > timedelta(0) else gap
     return gap, early
+
+
+def _not_past(moment: datetime | None, wait: timedelta, *, now: datetime) -> timedelta:
+    return min(wait, moment - now) if moment else wait
+
+
+def _when_believed(task: Task, *, now: datetime) -> datetime | None:
+    """When a task that ended without files settles by the next answer, if that is to come."""
+    if not task.status.ended or task.polled_files or (end := known_end(task)) is None:
+        return None
+    at = end + empty_list_grace(task.status) + SECOND / 2
+    return at if at > now else None
 
 
 def _point_before(at: datetime, task: Task, *, now: datetime, policy: Policy) -> datetime | None:

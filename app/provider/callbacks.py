@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 from pydantic.alias_generators import to_pascal
 
-from app.core.recording import Callback, CallbackEvent, Playlist, SeenFile
+from app.core.hearing import Callback
+from app.core.recording import SeenFile
 from app.core.signing import callback_signature
+from app.core.told import CallbackEvent, Playlist
 from app.errors import CallbackUnreadable
 from app.provider.wire import Integer, Positive, WireFile, Words, clean, seen_file
 
@@ -41,17 +43,16 @@ IMAGES = {
 }
 
 FILES_READ = 1000
-"""Files of one callback that are looked at; a task has 36 streams at most."""
+"""Files of one callback at most; a task has 36 streams."""
+
+NOT_ALL_UPLOADED = 2
+"""``upload_status``: at least one file did not reach the customer's storage."""
 
 WORDS_KEPT = 1024
 """Characters of a notice's detail."""
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class WireCallback(_Wire):
+class WireCallback(BaseModel, frozen=True):
     """The top level (docs/provider.md 4.2). The signed values stay as they were sent; a number counts as its digits."""
 
     app_id: Integer = None
@@ -63,9 +64,10 @@ class WireCallback(_Wire):
     sequence: Integer = None
 
 
-class WireDetail(_Wire):
+class WireDetail(BaseModel, frozen=True):
     """The members of ``detail`` that some event or other has (docs/provider.md 4.3)."""
 
+    upload_status: Integer = None
     quit_reason: Positive = None
     image_type: Integer = None
     image_url: Words = None
@@ -91,7 +93,7 @@ class Letter:
     @property
     def signed(self) -> str:
         """A digest of what the signature vouches for."""
-        return _digest(json.dumps([self.app_id, self.timestamp, self.nonce, self.signature]))
+        return _digest(json.dumps([self.app_id, self.timestamp, self.nonce, (self.signature or "").lower()]))
 
     @property
     def said(self) -> str:
@@ -115,7 +117,7 @@ def event_of(event_type: int | None) -> CallbackEvent:
 
 def read(body: bytes) -> Letter:
     """What a body claims, whatever its Content-Type was. Raises CallbackUnreadable if it is neither JSON nor a form."""
-    text = clean(body.decode("utf-8", "replace"))
+    text = clean(body.decode("utf-8-sig", "replace"))
     members = _members(text)
     if members is None:
         raise CallbackUnreadable("the body is neither a JSON object nor one of the older forms of a callback")
@@ -155,24 +157,29 @@ def _callback(wire: WireCallback, members: Mapping[str, Any]) -> Callback:
     detail: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
     about = WireDetail.model_validate(detail)
     event = event_of(wire.event_type)
+    told = detail.get("file_info") if event is CallbackEvent.UPLOAD_FINISHED else None
+    files = _files(wire.task_id or "", told)
+    lost_without_a_word = about.upload_status == NOT_ALL_UPLOADED and not files
     return Callback(
         event=event,
         event_type=wire.event_type,
         quit_reason_code=about.quit_reason if event is CallbackEvent.ENDED_ABNORMALLY else None,
-        files=_files(wire.task_id or "", detail.get("file_info")) if event is CallbackEvent.UPLOAD_FINISHED else None,
+        files=files,
+        is_whole=isinstance(told, list) and len(files) == len(told) and not lost_without_a_word,
         notice=_notice(event, about),
         playlist=_playlist(about) if event is CallbackEvent.LIVE_PLAYLIST else None,
     )
 
 
 def _files(task_id: str, told: Any) -> tuple[SeenFile, ...]:
+    """Those of its files that can be read: one that cannot must not hide the others."""
     files = []
     for one in told[:FILES_READ] if isinstance(told, list) else []:
         try:
             named = {to_pascal(name): value for name, value in one.items()}
             files.append(seen_file(task_id, WireFile.model_validate(named)))
-        except (AttributeError, ValidationError, ValueError):
-            continue  # one file nobody can read must not hide the others; the poll will tell
+        except (AttributeError, ValueError):  # ValidationError is a ValueError
+            continue
     return tuple(files)
 
 

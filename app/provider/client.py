@@ -18,7 +18,8 @@ from app.core.recording import Observation
 from app.core.signing import request_signature
 from app.core.sweeping import Span
 from app.errors import AnswerUnknown, NeverSent, ProviderError, ProviderUnavailable, Reached
-from app.provider.wire import Envelope, ListPage, clean, read_envelope, read_list, read_task
+from app.provider.task_list import ListPage, read_list
+from app.provider.wire import Envelope, clean, read_envelope, read_task
 
 DESCRIBE_RECORD_STATUS = "DescribeRecordStatus"
 DESCRIBE_TASKS = "DescribeTasks"

@@ -18,7 +18,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Vali
 from pydantic.alias_generators import to_pascal
 
 from app.core.recording import FileStatus, Observation, SeenFile, Status
-from app.core.sweeping import Listed
 from app.errors import (
     AnswerUnknown,
     AppRefused,
@@ -89,7 +88,7 @@ CODES: dict[int, Meaning] = {
 }
 
 
-def _integer(value: Any) -> int | None:
+def integer(value: Any) -> int | None:
     """A whole number that fits into 64 bits, also given as text; anything else is absent."""
     if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,19}\s*", value):
         value = int(value)
@@ -102,7 +101,7 @@ def _integer(value: Any) -> int | None:
 
 def _needed(value: Any) -> int:
     """A whole number without which an answer says nothing."""
-    number = _integer(value)
+    number = integer(value)
     if number is None:
         raise ValueError("a whole number is needed")
     return number
@@ -122,7 +121,7 @@ def clean(text: str) -> str:
 
 def _moment(value: Any) -> datetime | None:
     """A Unix time in milliseconds; 0 means none, and so does a year that cannot be."""
-    number = _integer(value)
+    number = integer(value)
     if not number or not 0 < number < 32503680000000:  # the year 3000
         return None
     return datetime.fromtimestamp(number // 1000, UTC).replace(microsecond=number % 1000 * 1000)
@@ -130,7 +129,7 @@ def _moment(value: Any) -> datetime | None:
 
 def _positive(value: Any) -> int | None:
     """A number where 0 means none."""
-    number = _integer(value)
+    number = integer(value)
     return number if number and number > 0 else None
 
 
@@ -139,17 +138,19 @@ def _objects(value: Any) -> Any:
 
 
 Needed = Annotated[int, BeforeValidator(_needed)]
-Integer = Annotated[int | None, BeforeValidator(_integer)]
+Integer = Annotated[int | None, BeforeValidator(integer)]
 Positive = Annotated[int | None, BeforeValidator(_positive)]
 Words = Annotated[str | None, BeforeValidator(_text)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 
 
-class _Wire(BaseModel):
+class Wire(BaseModel):
+    """The provider's answers, named as it names things."""
+
     model_config = ConfigDict(alias_generator=to_pascal, frozen=True)
 
 
-class WireFile(_Wire):
+class WireFile(Wire):
     """One entry of RecordFiles (docs/provider.md 2.2)."""
 
     status: Integer = None
@@ -169,7 +170,7 @@ class WireFile(_Wire):
     custom_begin_timestamp: Positive = None
 
 
-class WireTask(_Wire):
+class WireTask(Wire):
     """Data of DescribeRecordStatus (docs/provider.md 2.1)."""
 
     room_id: Words = None
@@ -181,16 +182,7 @@ class WireTask(_Wire):
     record_files: Annotated[tuple[WireFile, ...], BeforeValidator(_objects)] = Field(())
 
 
-class WireListed(_Wire):
-    """One entry of the task list (docs/provider.md 3)."""
-
-    task_id: Words = None
-    room_id: Words = None
-    record_begin_timestamp: Moment = None
-    status: Integer = None
-
-
-class Envelope(_Wire):
+class Envelope(Wire):
     """What every answer is wrapped in (docs/provider.md 1.4). Message says nothing about success."""
 
     code: Annotated[int, Strict()]
@@ -248,34 +240,6 @@ def read_task(envelope: Envelope, task_id: str, *, claim_no: int, asked_at: date
         ended_at=data.record_end_timestamp if ended else None,
         files=files,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class ListPage:
-    """A page of the task list. ``total``: of the whole span asked for; None if it was not told."""
-
-    tasks: tuple[Listed, ...]
-    total: int | None
-
-
-_LIST_NAMES = ("taskidlist", "tasklist")
-"""The list's name in the samples, and in older tables (docs/provider.md 3); in any case of letters."""
-
-
-def read_list(envelope: Envelope) -> ListPage:
-    """The tasks on a page of the list; raises AnswerUnknown if it cannot be read."""
-    try:
-        data = envelope.data or {}
-        named = {name.lower(): value for name, value in data.items()}
-        given: Any = next((named[name] for name in _LIST_NAMES if named.get(name) is not None), ())
-        items = [WireListed.model_validate(one) for one in given]
-        total = _integer(named.get("totalcount"))
-    except (AttributeError, TypeError, ValidationError):
-        raise AnswerUnknown("garbled", "not a list of tasks", request_id=envelope.request_id) from None
-    if any(item.task_id is None for item in items):
-        raise AnswerUnknown("garbled", "a list of tasks without their ids", request_id=envelope.request_id)
-    tasks = [Listed(item.task_id or "", item.status, item.record_begin_timestamp, item.room_id) for item in items]
-    return ListPage(tuple(tasks), total)
 
 
 def seen_file(task_id: str, file: WireFile) -> SeenFile:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, exists, select, tuple_
 from app.core.recording import File, Task
 from app.store.engine import Connection
 from app.store.models import FileRow, LabelRow, TaskRow
-from app.store.tasks import TASK_COLUMNS, TASKS, to_file, to_task
+from app.store.rows import TASK_COLUMNS, TASKS, to_file, to_task
 
 TaskOrder = Literal["registered_at", "updated_at"]
 

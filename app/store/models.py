@@ -193,7 +193,7 @@ class PollRow(Base):
     next_poll_at: Mapped[datetime]
     early_at: Mapped[datetime | None]
     closes_at: Mapped[datetime | None]
-    listed: Mapped[int | None] = mapped_column(SmallInteger)
+    listed: Mapped[int | None]
     claim_no: Mapped[int]
 
 

@@ -252,7 +252,8 @@ async def load(connection: Connection, app_id: int, *, now: datetime, vouched: b
     of_app = PollRow.app_id == app_id
     counted = select(PollRow.urgency, func.count()).where(of_app, PollRow.urgency.in_(EARLY)).group_by(PollRow.urgency)
     if vouched:
-        counted = counted.where(or_(PollRow.urgency != Urgency.ROUTINE, func.coalesce(PollRow.listed, 0) == 0))
+        shown = exists().where(TaskRow.task_id == PollRow.task_id, TaskRow.status_code == PollRow.listed)
+        counted = counted.where(or_(PollRow.urgency != Urgency.ROUTINE, ~shown))
     by_class = {row[0]: row[1] for row in await connection.execute(counted)}
     until = [func.coalesce(func.sum(case((PollRow.closes_at <= now + edge, 1), else_=0)), 0) for edge in CLOSING_EDGES]
     within = (of_app, PollRow.closes_at > now, PollRow.closes_at <= now + CLOSING_EDGES[-1])

@@ -1,51 +1,25 @@
-"""Tasks and their files: rows in, values out, and back."""
+"""Tasks and their files: questions and orders."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from app.core.public import error_json
 from app.core.recording import (
     Attention,
     Basis,
-    CallbackEvent,
     File,
-    FileStatus,
-    LastCallback,
-    LastError,
-    Notice,
-    Outcome,
-    Playlist,
-    Polling,
-    SeenFile,
-    Status,
     Task,
-    Told,
     Tracking,
 )
 from app.store.engine import Connection
-from app.store.models import AnswerRow, FileRow, LabelRow, PollRow, TaskRow, TombstoneRow, table_of
-
-_SEEN = [field.name for field in fields(SeenFile)]
-_POLLING = ["last_polled_at", "poll_count", "consecutive_failures"]
-_PLAIN = [
-    column.name
-    for column in TaskRow.__table__.columns
-    if column.name not in {*_POLLING, "last_error", "query_deadline", "labels", "file_counts", "told"}
-]
-
-_TASKS, _FILES, _ANSWERS = table_of(TaskRow), table_of(FileRow), table_of(AnswerRow)
-_POLLS = table_of(PollRow)
-TASK_COLUMNS = (*_TASKS.columns, _POLLS.c.next_poll_at, _POLLS.c.listed)
-TASKS = _TASKS.outerjoin(_POLLS, _TASKS.c.task_id == _POLLS.c.task_id)
-
+from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
+from app.store.rows import TASK_COLUMNS, TASKS, file_values, task_values, to_file, to_task
 
 INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """Each engine's own INSERT, which knows ON CONFLICT."""
@@ -56,108 +30,7 @@ def upsert(connection: Connection) -> Any:
     return INSERT[connection.dialect.name]
 
 
-def to_task(row: Row[Any], files: Mapping[str, File] | None = None) -> Task:
-    """A task from a row of TASK_COLUMNS."""
-    values = row._mapping
-    error = values["last_error"]
-    return Task(
-        **{name: values[name] for name in _PLAIN}
-        | {
-            "labels": values["labels"],
-            "file_counts": values["file_counts"],
-            "tracking": Tracking(values["tracking"]),
-            "status": Status(values["status"]),
-            "outcome": Outcome(values["outcome"]) if values["outcome"] else None,
-            "attention": Attention(values["attention"]),
-        },
-        files=files or {},
-        told=_to_told(values["told"]),
-        polling=Polling(
-            next_poll_at=values["next_poll_at"],
-            listed=values["listed"],
-            last_error=LastError(**error | {"at": datetime.fromisoformat(error["at"])}) if error else None,
-            **{name: values[name] for name in _POLLING},
-        ),
-    )
-
-
-def task_values(task: Task) -> dict[str, Any]:
-    """The columns of a task."""
-    polling = task.polling
-    return {
-        **{name: getattr(task, name) for name in _PLAIN},
-        **{name: getattr(polling, name) for name in _POLLING},
-        "attention": int(task.attention),
-        "labels": dict(task.labels),
-        "told": _told_values(task.told),
-        "file_counts": dict(task.file_counts),
-        "query_deadline": task.window[0],
-        "last_error": polling.last_error and error_json(polling.last_error),
-    }
-
-
-_NOTHING_TOLD = Told()
-
-
-def _told_values(told: Told) -> dict[str, Any] | None:
-    return None if told == _NOTHING_TOLD else _jsonable(asdict(told))
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _jsonable(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(one) for one in value]
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
-def _to_told(values: dict[str, Any] | None) -> Told:
-    if not values:
-        return _NOTHING_TOLD
-    last, until = values["last"], values["hurries_until"]
-    return Told(
-        quit_reason_code=values["quit_reason_code"],
-        playlists=tuple(Playlist(**one) for one in values["playlists"]),
-        notices=tuple(
-            Notice(**one | {name: datetime.fromisoformat(one[name]) for name in ("first_at", "last_at")})
-            for one in values["notices"]
-        ),
-        last=LastCallback(
-            event_type=last["event_type"],
-            event=CallbackEvent(last["event"]),
-            received_at=datetime.fromisoformat(last["received_at"]),
-        )
-        if last
-        else None,
-        hurries_until=datetime.fromisoformat(until) if until else None,
-    )
-
-
-def to_file(row: Row[Any]) -> File:
-    values = row._mapping
-    seen = {name: values[name] for name in _SEEN} | {"status": FileStatus(values["status"])}
-    return File(
-        seen=SeenFile(**seen),
-        claim_no=values["claim_no"],
-        first_seen_at=values["first_seen_at"],
-        updated_at=values["updated_at"],
-        reached_end_at=values["reached_end_at"],
-        source=values["source"],
-    )
-
-
-def file_values(task: Task, file: File) -> dict[str, Any]:
-    """The columns of a file."""
-    return {
-        **asdict(file.seen),
-        "task_id": task.task_id,
-        "claim_no": file.claim_no,
-        "first_seen_at": file.first_seen_at,
-        "updated_at": file.updated_at,
-        "reached_end_at": file.reached_end_at,
-        "backup_expires_at": file.backup_expires_at,
-        "source": file.source,
-    }
+_TASKS, _FILES, _ANSWERS = table_of(TaskRow), table_of(FileRow), table_of(AnswerRow)
 
 
 async def add_tasks(connection: Connection, tasks: Sequence[Task]) -> set[str]:
@@ -223,18 +96,25 @@ async def find_files(
 async def save_task(connection: Connection, before: Task, after: Task) -> None:
     """Write what changed of a task and its files."""
     await connection.execute(_UPDATE, {"id": after.task_id, **task_values(after)})
-    changed = [file for file_id, file in after.files.items() if before.files.get(file_id) != file]
-    if changed:
+    if changed := _changed(before, after):
         await connection.execute(_upsert_files(connection.dialect.name), [file_values(after, file) for file in changed])
     if before.labels != after.labels:
         await connection.execute(delete(LabelRow).where(LabelRow.task_id == after.task_id))
         await _add_labels(connection, [after])
 
 
-async def save_tasks(connection: Connection, tasks: Sequence[Task]) -> None:
-    """Write tasks, of which neither files nor labels changed."""
+async def save_tasks(connection: Connection, moves: Sequence[tuple[Task, Task]]) -> None:
+    """Write what changed of many tasks and their files; their labels stay as they are."""
+    tasks = [after for before, after in moves if after != before]
     if tasks:
         await connection.execute(_UPDATE_MANY, [{"id": task.task_id, **task_values(task)} for task in tasks])
+    files = [file_values(after, file) for before, after in moves for file in _changed(before, after)]
+    if files:
+        await connection.execute(_upsert_files(connection.dialect.name), files)
+
+
+def _changed(before: Task, after: Task) -> list[File]:
+    return [file for file_id, file in after.files.items() if before.files.get(file_id) != file]
 
 
 async def closing(

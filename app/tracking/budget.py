@@ -9,41 +9,20 @@ process also keeps it on its own monotonic clock, should the database's clock st
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from dataclasses import dataclass, replace
 
 import structlog
 
 from app.clock import Clock
-from app.core.budget import CALL, COOL_DOWN, DOUBT, LEASE, Result, after
+from app.core.budget import CALL, COOL_DOWN, LEASE, Result, after
 from app.errors import AppRefused, NeverSent, ProviderError, ProviderThrottled, ProviderUnavailable
 from app.provider.client import DESCRIBE_RECORD_STATUS, Call, Provider
 from app.store import budget as store
 from app.store.engine import Connection, Database
+from app.tracking.turns import OwnClockRule, Turn, Wait, sleep
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A permit in our hands: make the call within its time, then settle it."""
-
-    permit: store.Permit
-    place: int
-    call: Call
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """No permit before ``until`` (monotonic time); if ``probe``, only the answer to a probe can free one sooner.
-
-    ``paused``: only probes are sent, until one is answered.
-    """
-
-    until: float
-    probe: bool = False
-    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,41 +36,6 @@ class Stand:
     paused: str | None
     probe_in: float | None
     last_refusal_ago: float | None
-
-
-class OwnClockRule:
-    """The one-second rule once more, for this process alone, on its own monotonic clock: ``share`` places for calls."""
-
-    def __init__(self, share: int) -> None:
-        self._free_at = [0.0] * share
-        self._given_up_at: dict[int, float] = {}
-
-    def wait(self, now: float) -> Wait | None:
-        """None if a place is free."""
-        if min(self._free_at) <= now:
-            return None
-        known = [at for place, at in enumerate(self._free_at) if place not in self._given_up_at]
-        return Wait(min([*known, now + COOL_DOWN]), probe=not known)
-
-    def take(self) -> int:
-        place = min(range(len(self._free_at)), key=self._free_at.__getitem__)
-        self._given_up_at.pop(place, None)
-        self._free_at[place] = math.inf
-        return place
-
-    def release(self, place: int, free_at: float) -> None:
-        self._free_at[place] = free_at
-
-    def give_up(self, place: int, now: float) -> None:
-        self._given_up_at[place] = now
-        self._free_at[place] = now + DOUBT
-
-    def believe(self, call: Call) -> None:
-        """A call was answered: what was given up before it was sent has arrived by now."""
-        for place, given_up_at in list(self._given_up_at.items()):
-            if call.sent_at is not None and call.answered_at is not None and given_up_at < call.sent_at:
-                del self._given_up_at[place]
-                self._free_at[place] = call.answered_at + COOL_DOWN
 
 
 class Budget:
@@ -311,16 +255,6 @@ class Budget:
         answered_at = call.answered_at if call.answered_at is not None else now
         sent_at = call.sent_at if call.sent_at is not None else answered_at
         return {"since_answer": now - answered_at, "since_send": now - sent_at}
-
-
-async def sleep(clock: Clock, seconds: float, unless: asyncio.Event) -> None:
-    """Sleep for so many seconds, or until the event happens."""
-    if seconds <= 0:
-        return
-    ends = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(unless.wait())]
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    for end in ends:
-        end.cancel()
 
 
 def result_of(error: ProviderError | None) -> Result | None:

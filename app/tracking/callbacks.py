@@ -102,7 +102,7 @@ class Callbacks:
             raise CallbackRefused("no_callback_secret", "no callback secret is configured for this app")
         if not letter.is_signed_by(secret):
             raise CallbackRefused("signature_wrong", "the signature does not fit timestamp, nonce and callback secret")
-        if not letter.timestamp or not re.fullmatch(r"[0-9]{1,11}", letter.timestamp):
+        if not letter.timestamp or not re.fullmatch(r"[1-9][0-9]{0,10}", letter.timestamp):
             raise CallbackRefused("timestamp_malformed", "the timestamp is no Unix time in seconds")
         if abs(now.timestamp() - int(letter.timestamp)) > FRESH.total_seconds():
             raise CallbackRefused("stale", "the timestamp lies more than 10 minutes from now")

@@ -35,12 +35,13 @@ class Changes:
 
     async def save_all(
         self, connection: Connection, moves: Sequence[tuple[Task, Task]], *, source: str, now: datetime
-    ) -> None:
-        """Write many tasks, of which neither files nor labels changed, with their next versions and their events."""
+    ) -> list[Task]:
+        """Write many tasks, of which no labels changed, with their next versions and their events; as they are then."""
         versions = [(before, versioned(before, after, now=now)) for before, after in moves]
-        await store.save_tasks(connection, [after for _, after in versions])
+        await store.save_tasks(connection, versions)
         changed = [(before, after) for before, after in versions if after.version != before.version]
         await self.tell(connection, changed, source=source, now=now)
+        return [after for _, after in versions]
 
     async def tell(
         self, connection: Connection, moves: Sequence[tuple[Task | None, Task]], *, source: str, now: datetime

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from app.core.hearing import hear, hurry, last_callback, weigh
+from app.core.hearing import Callback, hear, hurry, last_callback, weigh
 from app.core.public import callback_received
-from app.core.recording import Callback, SeenFile, Task, Tracking
+from app.core.recording import SeenFile, Task, Tracking
 from app.core.schedule import Urgency
 from app.errors import CallbackUnreadable
 from app.provider import callbacks as wire
@@ -43,15 +43,17 @@ class Hearing:
     ) -> dict[str, Task]:
         """Apply to each task what was heard of it; the tasks afterwards. Their polls are hurried, few however many."""
         known = await self._with_files(connection, tasks, heard)
-        after: dict[str, Task] = {}
+        moves: list[tuple[Task, Task]] = []
         due: list[polls.Hurry] = []
         for task_id, before in known.items():
             task, at = _merge(before, heard[task_id], now=now)
             if task.tracking is Tracking.EXPIRED:
                 task = weigh(task, await self.evidence(connection, task_id))
-            after[task_id] = await self._changes.save(connection, before, task, source="callback", now=now)
+            moves.append((before, task))
             if at is not None and self._is_pollable(task, now=now):
                 due.append(polls.Hurry(task_id, task.app_id, at, task.claim_no))
+        saved = await self._changes.save_all(connection, moves, source="callback", now=now)
+        after = {task.task_id: task for task in saved}
         rows = [
             self._changes.row(callback_received(told), after[task_id], source="callback", now=one.at)
             for task_id, some in heard.items()

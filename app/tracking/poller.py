@@ -20,8 +20,9 @@ from app.provider.client import Described
 from app.store import polls
 from app.store.engine import Database
 from app.store.polls import Claim
-from app.tracking.budget import Budget, Turn, Wait, sleep
+from app.tracking.budget import Budget
 from app.tracking.observations import Observations
+from app.tracking.turns import Turn, Wait, sleep
 
 log = structlog.get_logger(__name__)
 

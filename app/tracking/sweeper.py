@@ -19,7 +19,7 @@ from app.core.schedule import Urgency
 from app.core.sweeping import MARGIN, Known, Listed, Span, compare, slices
 from app.errors import AnswerUnknown, ProviderError
 from app.provider.client import PAGE_SIZE, Call
-from app.provider.wire import ListPage
+from app.provider.task_list import ListPage
 from app.store import callbacks as callback_store
 from app.store import polls
 from app.store import sweeps as store

@@ -54,7 +54,7 @@ def upgrade() -> None:
     with op.batch_alter_table("polls", schema=None) as batch_op:
         batch_op.add_column(sa.Column("early_at", sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("closes_at", sa.DateTime(timezone=True), nullable=True))
-        batch_op.add_column(sa.Column("listed", sa.SmallInteger(), nullable=True))
+        batch_op.add_column(sa.Column("listed", sa.BigInteger(), nullable=True))
         batch_op.create_index(batch_op.f("ix_polls_app_id_closes_at"), ["app_id", "closes_at"], unique=False)
         batch_op.create_index(
             batch_op.f("ix_polls_app_id_urgency_early_at"), ["app_id", "urgency", "early_at"], unique=False

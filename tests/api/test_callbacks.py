@@ -102,9 +102,10 @@ async def test_what_arrived_is_listed_newest_first_by_pages_and_filters(
     assert len(await items(client, task_id=f"{task_id(0)},{task_id(2)}")) == 2
     assert await items(client, app_id=APP + 1) == []
     assert await items(client, received_after=found[0]["received_at"]) == []
-    pages, cursor = [], None
+    pages: list[list[str]] = []
+    cursor: str | None = None
     while cursor is not None or not pages:
-        query = {"cursor": cursor} if cursor else {"limit": 3, "verdict": "accepted"}
+        query: dict[str, str | int] = {"cursor": cursor} if cursor else {"verdict": "accepted"}
         page = (await client.get("/v1/callbacks", params=query | {"limit": 3})).json()
         pages.append([one["id"] for one in page["items"]])
         cursor = page["next_cursor"]

@@ -34,7 +34,8 @@ MIDDLE = 0.5
 
 RUNNING = [status for status in Status if not status.ended]
 ENDED = [Status.COMPLETED, Status.ENDED_ABNORMALLY]
-ROTATION = 10
+ROTATION = 12
+CODES = {Status.INITIALIZED: 1, Status.ONGOING: 2, Status.COMPLETED: 3, Status.ENDED_ABNORMALLY: 4, Status.PAUSED: 5}
 FOLLOWED = (Tracking.ACTIVE, Tracking.SETTLED)
 JITTER = st.floats(0, 1, exclude_max=True)
 
@@ -42,7 +43,7 @@ JITTER = st.floats(0, 1, exclude_max=True)
 def a_task(status: Status = Status.ONGOING, **facts: object) -> Task:
     """A task that began at NOW."""
     task = Task(task_id="0" * 16, app_id=1, registered_at=NOW, updated_at=NOW, began_at=NOW, status=status, claim_no=1)
-    return replace(task, **facts)  # type: ignore[arg-type]
+    return replace(task, **({"status_code": CODES.get(status)} | facts))  # type: ignore[arg-type]
 
 
 def a_file(status: FileStatus = FileStatus.UPLOADING, source: str = "poll") -> File:
@@ -129,7 +130,7 @@ def test_a_flood_of_either_delays_the_other_by_three_claims_at_most(one: Urgency
     assert "...." not in claims
 
 
-@pytest.mark.parametrize("urgency", [Urgency.PROMPT, Urgency.SPARE])
+@pytest.mark.parametrize("urgency", Urgency)
 def test_what_is_due_by_date_alone_is_served_however_many_others_wait(urgency: Urgency) -> None:
     assert urgency in taken(set(Urgency))
 
@@ -215,19 +216,19 @@ def test_no_recording_waits_less_than_a_round_nor_longer_than_a_young_one(crowdi
     assert least - 0.01 <= interval <= max(least, math.sqrt(2700 * crowding)) + 0.01
 
 
-@pytest.mark.parametrize("listed", [1, 2, 5])
+@pytest.mark.parametrize("status", [Status.INITIALIZED, Status.ONGOING, Status.PAUSED])
 @pytest.mark.parametrize("crowding", [0, 100, 1500])
 def test_a_recording_that_the_list_vouches_for_is_polled_every_5_minutes_and_never_early(
-    listed: int, crowding: float
+    status: Status, crowding: float
 ) -> None:
-    task = a_task(polling=Polling(listed=listed))
+    task = a_task(status, polling=Polling(listed=CODES[status]))
     plan = a_plan(task, pace=a_pace(crowding, vouched=True))
     assert (plan.urgency, plan.at, plan.early_at) == (Urgency.ROUTINE, NOW + 5 * MINUTE, None)
 
 
-@pytest.mark.parametrize("listed", [None, 0])
+@pytest.mark.parametrize("listed", [None, 0, 3, 5])
 @pytest.mark.parametrize("crowding", [0, 100])
-def test_the_list_vouches_for_nothing_that_it_does_not_show(listed: int | None, crowding: float) -> None:
+def test_the_list_vouches_for_nothing_that_it_does_not_show_as_we_know_it(listed: int | None, crowding: float) -> None:
     task = a_task(polling=Polling(listed=listed))
     assert a_plan(task, pace=a_pace(crowding, vouched=True)) == a_plan(task, pace=a_pace(crowding))
 
@@ -290,25 +291,31 @@ def test_a_crowd_and_a_long_upload_do_not_add_up() -> None:
 
 
 @pytest.mark.parametrize(("status", "grace"), [(Status.COMPLETED, 60), (Status.ENDED_ABNORMALLY, 180)])
-@pytest.mark.parametrize("before", [14, 5, 0])
+@pytest.mark.parametrize("before", [12, 5, 0])
 def test_an_ended_task_without_files_is_asked_just_after_its_empty_list_is_believed(
     status: Status, grace: int, before: float
 ) -> None:
     now = NOW + (grace - before) * SECOND
-    assert wait(an_ended_task(status), now) == (before + 1) * SECOND
+    for jitter in (0.0, 0.5, 0.999):
+        assert wait(an_ended_task(status), now, jitter=jitter) == (before + 0.5) * SECOND
+
+
+@pytest.mark.parametrize("began_at", [NOW + 10 * MINUTE, NOW + HOUR, NOW + 60 * 24 * HOUR])
+def test_a_beginning_told_by_a_clock_ahead_of_ours_stops_no_polls(began_at: datetime) -> None:
+    assert wait(a_task(began_at=began_at)) == 30 * SECOND
 
 
 @pytest.mark.parametrize(("status", "grace"), [(Status.COMPLETED, 60), (Status.ENDED_ABNORMALLY, 180)])
 def test_not_even_a_crowd_makes_it_wait_longer(status: Status, grace: int) -> None:
     crowded = a_pace(10_000)
-    assert wait(an_ended_task(status), pace=crowded) == min(grace + 1, 180) * SECOND
-    assert wait(an_ended_task(status), NOW + 30 * SECOND, pace=crowded) == (grace - 29) * SECOND
+    assert wait(an_ended_task(status), pace=crowded) == min(grace + 0.5, 180) * SECOND
+    assert wait(an_ended_task(status), NOW + 30 * SECOND, pace=crowded) == (grace - 29.5) * SECOND
 
 
 def test_a_file_that_only_callbacks_told_of_is_none_to_wait_for() -> None:
     told = a_file(FileStatus.UPLOADED, source="callback")
     now = NOW + 55 * SECOND
-    assert wait(an_ended_task(Status.COMPLETED, told), now) == wait(an_ended_task(), now) == 6 * SECOND
+    assert wait(an_ended_task(Status.COMPLETED, told), now) == wait(an_ended_task(), now) == 5.5 * SECOND
 
 
 @pytest.mark.parametrize("since_end", [61, 65, 120])

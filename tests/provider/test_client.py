@@ -15,6 +15,7 @@ import pytest
 
 from app.clock import SystemClock
 from app.core.recording import Status
+from app.core.sweeping import Listed, Span
 from app.errors import (
     AnswerUnknown,
     NeverSent,
@@ -24,6 +25,7 @@ from app.errors import (
     TaskUnknown,
 )
 from app.provider.client import ANSWER_LIMIT, Call, Described, Provider
+from app.provider.task_list import ListPage
 
 APP, SECRET, TASK = 1234567890, "9193cc662a4c0ec135ec71fb57194b38", "X3CgNeE4I1qAAABN"
 RUNNING = {"Code": 0, "Message": "succeed", "RequestId": "r1", "Data": {"RoomId": "räume", "Status": 2}}
@@ -248,6 +250,38 @@ async def test_every_call_has_a_nonce_of_its_own(server: Server, provider: Provi
     first, second = (request.query for request in server.requests)
     assert first["SignatureNonce"] != second["SignatureNonce"]
     assert first["Signature"] != second["Signature"]
+
+
+DAY = Span(datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 2, 12, 0, 0, 1000, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(("running", "status"), [(True, 2), (False, 3)])
+@pytest.mark.parametrize("page", [1, 7])
+async def test_a_page_of_the_task_list_is_asked_for_as_documented(
+    server: Server, provider: Provider, running: bool, status: int, page: int
+) -> None:
+    server.script = [answer({"Code": 0, "Data": {"TaskidList": [{"TaskId": TASK, "Status": 1}], "TotalCount": 51}})]
+    told = await provider.list_tasks(DAY, in_time(), running=running, page=page)
+    assert told == ListPage((Listed(TASK, 1),), 51)
+    (request,) = server.requests
+    assert (request.method, request.query["Action"]) == ("POST", "DescribeTasks")
+    assert request.headers["content-type"] == "application/json"
+    assert json.loads(request.body) == {
+        "Status": status,
+        "StartTime": 1772366400000,
+        "EndTime": 1772452800001,
+        "PageOffset": page,
+        "PageSize": 50,
+    }
+    signed = f"{APP}{request.query['SignatureNonce']}{SECRET}{request.query['Timestamp']}"
+    assert request.query["Signature"] == hashlib.md5(signed.encode()).hexdigest()
+
+
+async def test_the_list_fails_as_any_call_does(server: Server, provider: Provider) -> None:
+    server.script = [answer({"Code": 300000003, "Message": "slow down"}), answer({"Code": 0, "Data": ["x"]}), reset]
+    for error in (ProviderThrottled, AnswerUnknown, ProviderUnavailable):
+        with pytest.raises(error):
+            await provider.list_tasks(DAY, in_time(), running=True, page=1)
 
 
 async def test_a_probe_asks_for_the_smallest_list_of_tasks(server: Server, provider: Provider) -> None:

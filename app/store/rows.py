@@ -1,0 +1,144 @@
+"""Rows of tasks and files as values, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from app.core.public import error_json
+from app.core.recording import (
+    Attention,
+    File,
+    FileStatus,
+    LastError,
+    Outcome,
+    Polling,
+    SeenFile,
+    Status,
+    Task,
+    Tracking,
+)
+from app.core.told import NOTHING_TOLD, CallbackEvent, LastCallback, Notice, Playlist, Told
+from app.store.models import PollRow, TaskRow, table_of
+
+_SEEN = [field.name for field in fields(SeenFile)]
+_POLLING = ["last_polled_at", "poll_count", "consecutive_failures"]
+_PLAIN = [
+    column.name
+    for column in TaskRow.__table__.columns
+    if column.name not in {*_POLLING, "last_error", "query_deadline", "labels", "file_counts", "told"}
+]
+
+_TASKS, _POLLS = table_of(TaskRow), table_of(PollRow)
+TASK_COLUMNS = (*_TASKS.columns, _POLLS.c.next_poll_at, _POLLS.c.listed)
+TASKS = _TASKS.outerjoin(_POLLS, _TASKS.c.task_id == _POLLS.c.task_id)
+
+
+def to_task(row: Row[Any], files: Mapping[str, File] | None = None) -> Task:
+    """A task from a row of TASK_COLUMNS."""
+    values = row._mapping
+    error = values["last_error"]
+    return Task(
+        **{name: values[name] for name in _PLAIN}
+        | {
+            "labels": values["labels"],
+            "file_counts": values["file_counts"],
+            "tracking": Tracking(values["tracking"]),
+            "status": Status(values["status"]),
+            "outcome": Outcome(values["outcome"]) if values["outcome"] else None,
+            "attention": Attention(values["attention"]),
+        },
+        files=files or {},
+        told=_to_told(values["told"]),
+        polling=Polling(
+            next_poll_at=values["next_poll_at"],
+            listed=values["listed"],
+            last_error=LastError(**error | {"at": datetime.fromisoformat(error["at"])}) if error else None,
+            **{name: values[name] for name in _POLLING},
+        ),
+    )
+
+
+def task_values(task: Task) -> dict[str, Any]:
+    """The columns of a task."""
+    polling = task.polling
+    return {
+        **{name: getattr(task, name) for name in _PLAIN},
+        **{name: getattr(polling, name) for name in _POLLING},
+        "attention": int(task.attention),
+        "labels": dict(task.labels),
+        "told": _told_values(task.told),
+        "file_counts": dict(task.file_counts),
+        "query_deadline": task.window[0],
+        "last_error": polling.last_error and error_json(polling.last_error),
+    }
+
+
+def _told_values(told: Told) -> dict[str, Any] | None:
+    return None if told == NOTHING_TOLD else _jsonable(asdict(told))
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _jsonable(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(one) for one in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _to_told(values: dict[str, Any] | None) -> Told:
+    if not values:
+        return NOTHING_TOLD
+    last = values["last"]
+    return Told(
+        quit_reason_code=values["quit_reason_code"],
+        quit_reason_at=_moment(values["quit_reason_at"]),
+        playlists=tuple(Playlist(**one) for one in values["playlists"]),
+        notices=tuple(
+            Notice(**one | {name: datetime.fromisoformat(one[name]) for name in ("first_at", "last_at")})
+            for one in values["notices"]
+        ),
+        last=LastCallback(
+            event_type=last["event_type"],
+            event=CallbackEvent(last["event"]),
+            received_at=datetime.fromisoformat(last["received_at"]),
+        )
+        if last
+        else None,
+        hurries_until=_moment(values["hurries_until"]),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def to_file(row: Row[Any]) -> File:
+    values = row._mapping
+    seen = {name: values[name] for name in _SEEN} | {"status": FileStatus(values["status"])}
+    return File(
+        seen=SeenFile(**seen),
+        claim_no=values["claim_no"],
+        first_seen_at=values["first_seen_at"],
+        updated_at=values["updated_at"],
+        reached_end_at=values["reached_end_at"],
+        source=values["source"],
+    )
+
+
+def file_values(task: Task, file: File) -> dict[str, Any]:
+    """The columns of a file."""
+    return {
+        **asdict(file.seen),
+        "task_id": task.task_id,
+        "claim_no": file.claim_no,
+        "first_seen_at": file.first_seen_at,
+        "updated_at": file.updated_at,
+        "reached_end_at": file.reached_end_at,
+        "backup_expires_at": file.backup_expires_at,
+        "source": file.source,
+    }
