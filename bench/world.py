@@ -90,6 +90,12 @@ class Program:
         if self._process.returncode != 0:
             raise RowFailed(f"{self.name} ended with exit code {self._process.returncode}:\n{self._last_words()}")
 
+    def cpu_seconds(self) -> float:
+        """Processor time the program has used so far, by Linux's /proc."""
+        _, _, after_name = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")
+        user, system = after_name.split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def freeze(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
 
@@ -181,6 +187,10 @@ class Service:
     def __init__(self, programs: list[Program], api: httpx.AsyncClient) -> None:
         self._programs, self._api = programs, api
 
+    @property
+    def url(self) -> httpx.URL:
+        return self._api.base_url
+
     async def register(self, task_ids: list[str]) -> None:
         """All at once, and so all due at once."""
         tasks = [{"task_id": task_id} for task_id in task_ids]
@@ -199,14 +209,26 @@ class Service:
 
     async def _asked(self) -> set[str]:
         """The tasks about which it says that the provider answered."""
-        asked: set[str] = set()
+        return {task["task_id"] for task in await self._list("/v1/tasks") if task["polling"]["poll_count"] >= 1}
+
+    async def callbacks(self) -> list[dict[str, Any]]:
+        """All callbacks it kept, newest first."""
+        return await self._list("/v1/callbacks")
+
+    async def _list(self, path: str) -> list[dict[str, Any]]:
+        """The items of all pages."""
+        items: list[dict[str, Any]] = []
         query: dict[str, str | int] = {"limit": 100}
         while True:
-            page = (await self._api.get("/v1/tasks", params=query)).raise_for_status().json()
-            asked |= {task["task_id"] for task in page["items"] if task["polling"]["poll_count"] >= 1}
+            page = (await self._api.get(path, params=query)).raise_for_status().json()
+            items += page["items"]
             if page["next_cursor"] is None:
-                return asked
+                return items
             query["cursor"] = page["next_cursor"]
+
+    def cpu_seconds(self) -> float:
+        """Processor time all of its processes have used so far."""
+        return sum(program.cpu_seconds() for program in self._programs)
 
     def calls(self) -> list[Made]:
         """All calls of all processes so far, in the order in which they were sent."""
@@ -224,10 +246,13 @@ class Service:
 
 
 @asynccontextmanager
-async def service(processes: int, database_url: str, provider_url: str, folder: Path) -> AsyncIterator[Service]:
-    """The service, ready, with that many processes."""
+async def service(
+    processes: int, database_url: str, provider_url: str, folder: Path, *, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Service]:
+    """The service, ready, with that many processes; ``settings`` of the README's names win over the benchmark's own."""
     env = {"DATABASE_URL": database_url, "LOG_LEVEL": "debug", "LOG_FORMAT": "json"}
     env |= {"ZEGO_APP_ID": str(APP_ID), "ZEGO_SERVER_SECRET": SECRET, "ZEGO_API_URL": provider_url}
+    env |= settings or {}
     async with program("migrate", RECORDING_STATUS, "migrate", folder=folder, env=env) as migration:
         await migration.ends(START)
     serve = (RECORDING_STATUS, "serve", "--port", "0")
