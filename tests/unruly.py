@@ -80,7 +80,7 @@ class Line(httpx.AsyncBaseTransport):
 
     def __init__(self, simulator: Simulator, fuse: Fuse, loop: asyncio.AbstractEventLoop) -> None:
         self._simulator, self._fuse, self._loop = simulator, fuse, loop
-        self.cut = self.refused = self.frozen = False
+        self.cut = self.refused = self.frozen = self.was_frozen = False
         self.keep = 0
         self.kept: list[tuple[_Request, Reply]] = []
         self._waiting: list[_Request] = []
@@ -125,6 +125,7 @@ class Line(httpx.AsyncBaseTransport):
         self.cut |= to == "cut"
         self.refused |= to == "refuse"
         self.frozen |= to == "freeze"
+        self.was_frozen |= self.frozen
         if to == "mend":
             self.cut = self.refused = False
             self.keep = 0

@@ -24,9 +24,9 @@ LEFT = 0
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A followed task that has not ended as far as we know. ``listed``: as in app.core.recording.Polling."""
+    """A followed task that was seen and has not ended. ``listed``: as in app.core.recording.Polling."""
 
-    status_code: int | None
+    status_code: int
     listed: int | None
     claim_no: int
 
@@ -86,6 +86,6 @@ def compare(known: Mapping[str, Known], listed: Mapping[str, Listed]) -> Finding
                 hurry.append(task_id)
         elif shown.status_code is not None and shown.status_code != task.listed:
             marks[task_id] = shown.status_code
-            if task.status_code not in (None, shown.status_code):  # one never polled is due already
+            if shown.status_code != task.status_code:
                 hurry.append(task_id)
     return Findings(marks, hurry, [one for task_id, one in listed.items() if task_id not in known])

@@ -85,11 +85,14 @@ async def any_running(connection: Connection, app_id: int) -> bool:
 
 
 async def running(connection: Connection, app_id: int) -> dict[str, Known]:
-    """The tasks being followed that have not ended as far as we know, as the list last showed them."""
+    """The tasks being followed that were seen and have not ended, as the list last showed them.
+
+    One that was never polled is due already; there can be tens of thousands of those.
+    """
     statement = (
         select(TaskRow.task_id, TaskRow.status_code, TaskRow.claim_no, PollRow.listed)
         .join(PollRow.__table__, PollRow.task_id == TaskRow.task_id)
-        .where(TaskRow.app_id == app_id, *_RUNNING)
+        .where(TaskRow.app_id == app_id, TaskRow.status_code.is_not(None), *_RUNNING)
     )
     rows = await connection.execute(statement)
     return {row.task_id: Known(row.status_code, row.listed, row.claim_no) for row in rows}

@@ -119,9 +119,10 @@ class _AppSweeper:
         now = self._clock.now()
         async with self._database.read() as connection:
             found = await store.find(connection, self._app_id)
-            wanted = self._discover or await store.any_running(connection, self._app_id)
-        if found is None or found.next_at > now or not wanted:
-            return 0
+            if found is None or found.next_at > now:
+                return 0
+            if not self._discover and not await store.any_running(connection, self._app_id):
+                return 0
         async with self._database.write(durable=False) as connection:
             if not await store.take(connection, self._app_id, now=now, until=now + LEASE):
                 return 0

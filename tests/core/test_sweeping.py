@@ -127,7 +127,7 @@ def listed(task_id: str = "t", status_code: int | None = ONGOING) -> Listed:
     return Listed(task_id, status_code, NOW, "room")
 
 
-def known(status_code: int | None = ONGOING, was_listed: int | None = None) -> Known:
+def known(status_code: int = ONGOING, was_listed: int | None = None) -> Known:
     return Known(status_code=status_code, listed=was_listed, claim_no=1)
 
 
@@ -149,12 +149,6 @@ def test_a_task_that_is_listed_as_we_know_it_is_marked_once(status: int) -> None
 def test_a_task_that_is_listed_otherwise_is_polled_once(status: int, was: int | None) -> None:
     assert found(known(INITIALIZED, was), listed(status_code=status)) == Findings({"t": status}, ["t"], [])
     assert found(known(INITIALIZED, status), listed(status_code=status)) == NOTHING
-
-
-@pytest.mark.parametrize("status", [*RUNNING, COMPLETED, 99])
-def test_a_task_that_was_never_polled_is_due_already(status: int) -> None:
-    assert found(known(None), listed(status_code=status)) == Findings({"t": status}, [], [])
-    assert found(known(None, status), listed(status_code=status)) == NOTHING
 
 
 def test_a_task_that_left_the_list_is_polled_once() -> None:
