@@ -107,7 +107,7 @@ def poll(world: World, *, interval: float) -> Result:
 
 
 def bound(world: World) -> Result:
-    """What no way of polling beats on average; each mean by itself, as nobody reaches both at once."""
+    """What no polling beats by these calls alone (the sweep has lists of its own); none reaches both means at once."""
     least = [lower_bound(world.live, world.loss, RATE, goal) for goal in ("ended", "settled")]
     return Result([f"≥ {least[0]:.2f}", "", f"≥ {least[1]:.2f}"], [])
 

@@ -26,8 +26,10 @@ class Urgency(IntEnum):
     """Files are uploading; the fixed points before the window closes."""
     ROUTINE = 4
     """The even sweep over recordings; retries."""
-    SPARE = 5
-    """What can wait: the first polls of a batch, looks at settled tasks."""
+    BATCH = 5
+    """The first polls of tasks that were registered together."""
+    LOOK = 6
+    """Looks at settled tasks: on spare budget alone."""
 
 
 EARLY = (Urgency.PROMPT, Urgency.ROUTINE)
@@ -78,12 +80,14 @@ class Closing:
 class Pace:
     """What one app's calls can carry at present.
 
-    ``rate``: polls a second. ``crowding``: how long one round over all recordings takes. ``vouched``: the provider's
-    list of running tasks was swept lately, so what it shows as running needs few polls.
+    ``rate``: polls a second. ``crowding``: how long one round over all recordings takes. ``waiting``: how long the
+    first polls of batches take. ``vouched``: the provider's list of running tasks was swept lately, so what it shows as
+    running needs few polls.
     """
 
     rate: float = 10.0
     crowding: timedelta = timedelta(0)
+    waiting: timedelta = timedelta(0)
     vouched: bool = False
     closing: Closing = Closing()
 
@@ -98,13 +102,13 @@ class Plan:
     closes_at: datetime | None = None
 
 
-_D, _H, _R, _P, _O, _S = Urgency
-_HURRIED_FIRST, _DEADLINES_FIRST = (_H, _D, _R, _P, _O, _S), (_D, _H, _P, _O, _R, _S)
+_D, _H, _R, _P, _O, _B, _L = Urgency
+_HURRIED_FIRST, _DEADLINES_FIRST = (_H, _D, _R, _P, _O, _B, _L), (_D, _H, _P, _O, _R, _B, _L)
 _ROTATION = (
-    _HURRIED_FIRST, _DEADLINES_FIRST, (_P, _O, _D, _H, _R, _S),
-    _HURRIED_FIRST, _DEADLINES_FIRST, (_O, _P, _D, _H, _R, _S),
-    _HURRIED_FIRST, _DEADLINES_FIRST, (_R, _P, _O, _D, _H, _S),
-    _DEADLINES_FIRST, _HURRIED_FIRST, (_S, _D, _H, _P, _O, _R),
+    _HURRIED_FIRST, _DEADLINES_FIRST, (_P, _O, _D, _H, _R, _B, _L),
+    _HURRIED_FIRST, _DEADLINES_FIRST, (_O, _P, _D, _H, _R, _B, _L),
+    _HURRIED_FIRST, _DEADLINES_FIRST, (_R, _P, _O, _D, _H, _B, _L),
+    _DEADLINES_FIRST, _HURRIED_FIRST, (_B, _D, _H, _P, _O, _R, _L),
 )  # fmt: skip
 
 
@@ -112,8 +116,8 @@ def claim_order(turn: int) -> tuple[Urgency, ...]:
     """Which class to look at first when claiming for the ``turn``-th time.
 
     Deadlines and hurried tasks in turns, so that neither a day of many deadlines nor a flood of callbacks delays the
-    other; refreshes at most every second claim while others wait; and every class is the first in one claim out of
-    twelve, so nothing starves.
+    other; refreshes at most every second claim while others wait; and every class but the looks is the first in one
+    claim out of twelve, so nothing starves.
     """
     return _ROTATION[turn % len(_ROTATION)]
 
@@ -158,7 +162,7 @@ def _while_recording(task: Task, *, now: datetime, policy: Policy, pace: Pace) -
     """One round for all, after a first wait: what has only just begun seldom ends. When due, and from when early."""
     if pace.vouched and task.polling.listed is not None and task.polling.listed == task.status_code:
         return max(policy.vouched, policy.recording), None
-    gap = max(pace.crowding, policy.recording)
+    gap = max(pace.crowding + pace.waiting, policy.recording)
     typical, crowding = policy.typical_length.total_seconds(), pace.crowding.total_seconds()
     age = max(0.0, (now - (task.began_at or task.registered_at)).total_seconds())
     return max(gap, (math.sqrt(typical * crowding) - age) * SECOND), policy.recording_early
@@ -201,7 +205,7 @@ def _look_again(task: Task, *, now: datetime, policy: Policy) -> Plan | None:
     if task.outcome is not Outcome.UPLOADED:
         looks += [now + policy.look_again, deadline - policy.before_deadline[0]]
     due = min((look for look in looks if now < look < deadline), default=None)
-    return Plan(urgency=Urgency.SPARE, at=due) if due else None
+    return Plan(urgency=Urgency.LOOK, at=due) if due else None
 
 
 CLOSING_EDGES = tuple(timedelta(minutes=m) for m in (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360))

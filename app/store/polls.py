@@ -240,17 +240,22 @@ async def without_app(
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """``recordings``: those that only polls follow; ``closing``: tasks waiting for a last look, by CLOSING_EDGES."""
+    """``recordings``: those that only polls follow; ``batches``: tasks waiting for their first poll; ``closing``: for a
+    last look, by CLOSING_EDGES."""
 
     recordings: int
     uploading: int
+    batches: int
     closing: tuple[int, ...]
 
 
 async def load(connection: Connection, app_id: int, *, now: datetime, vouched: bool) -> Load:
     """What an app's queue asks of its budget."""
     of_app = PollRow.app_id == app_id
-    counted = select(PollRow.urgency, func.count()).where(of_app, PollRow.urgency.in_(EARLY)).group_by(PollRow.urgency)
+    classes = (Urgency.ROUTINE, Urgency.PROMPT, Urgency.BATCH)
+    counted = (
+        select(PollRow.urgency, func.count()).where(of_app, PollRow.urgency.in_(classes)).group_by(PollRow.urgency)
+    )
     if vouched:
         shown = exists().where(TaskRow.task_id == PollRow.task_id, TaskRow.status_code == PollRow.listed)
         counted = counted.where(or_(PollRow.urgency != Urgency.ROUTINE, ~shown))
@@ -261,6 +266,7 @@ async def load(connection: Connection, app_id: int, *, now: datetime, vouched: b
     return Load(
         recordings=by_class.get(Urgency.ROUTINE, 0),
         uploading=by_class.get(Urgency.PROMPT, 0),
+        batches=by_class.get(Urgency.BATCH, 0),
         closing=tuple(int(count) for count in closing),
     )
 

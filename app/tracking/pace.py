@@ -54,6 +54,7 @@ class Paces:
         return Pace(
             rate=rate,
             crowding=timedelta(seconds=(load.recordings + load.uploading) / rate),
+            waiting=timedelta(seconds=load.batches / rate),
             vouched=vouched,
             closing=closing(load.closing, rate=rate, policy=self._policy),
         )

@@ -66,7 +66,7 @@ class Registration:
 
     async def register_batch(self, wanted: Sequence[NewTask]) -> list[Registered]:
         """Register many in one transaction; the results stand in the order given, refusals among them."""
-        return await self._register(wanted, Urgency.SPARE)
+        return await self._register(wanted, Urgency.BATCH)
 
     async def _register(self, wanted: Sequence[NewTask], urgency: Urgency) -> list[Registered]:
         now = self._clock.now()

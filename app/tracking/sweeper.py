@@ -272,5 +272,5 @@ class _AppSweeper:
             for task_id, one in listed.items()
         }
         async with self._database.write() as connection:
-            await self._registration.create(connection, tasks, Urgency.SPARE, source="sweep", now=now)
+            await self._registration.create(connection, tasks, Urgency.BATCH, source="sweep", now=now)
         self._wake()

@@ -100,7 +100,7 @@ def looks(task: Task, now: datetime = NOW) -> list[timedelta]:
     """All looks at a settled task, each made when it was planned, as times after NOW."""
     found: list[timedelta] = []
     while (plan := planned(task, now)) is not None:
-        assert plan == Plan(urgency=Urgency.SPARE, at=plan.at)
+        assert plan == Plan(urgency=Urgency.LOOK, at=plan.at)
         now = plan.at
         found.append(now - NOW)
     return found
@@ -526,7 +526,7 @@ def test_a_settled_task_is_not_looked_at_after_its_window() -> None:
 
 def test_the_looks_depend_neither_on_failures_nor_on_the_pace() -> None:
     task = a_settled_task(polling=Polling(consecutive_failures=9, listed=2))
-    assert planned(task, pace=a_pace(1500, vouched=True)) == Plan(urgency=Urgency.SPARE, at=NOW + MINUTE)
+    assert planned(task, pace=a_pace(1500, vouched=True)) == Plan(urgency=Urgency.LOOK, at=NOW + MINUTE)
 
 
 # -- whatever the task
