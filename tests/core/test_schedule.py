@@ -130,7 +130,7 @@ def test_a_flood_of_either_delays_the_other_by_three_claims_at_most(one: Urgency
     assert "...." not in claims
 
 
-@pytest.mark.parametrize("urgency", Urgency)
+@pytest.mark.parametrize("urgency", [one for one in Urgency if one is not Urgency.LOOK])
 def test_what_is_due_by_date_alone_is_served_however_many_others_wait(urgency: Urgency) -> None:
     assert urgency in taken(set(Urgency))
 
@@ -282,6 +282,16 @@ def test_an_upload_that_took_long_already_is_asked_about_less_often(
     now = NOW + since_end * SECOND
     assert wait(an_uploading_task(), now) == interval * SECOND
     assert early(an_uploading_task(), now) == soonest * SECOND
+
+
+def test_tasks_waiting_for_their_first_poll_stretch_the_round_and_leave_uploads_alone() -> None:
+    pace = Pace(crowding=10 * SECOND, waiting=500 * SECOND)
+    assert wait(a_task(), pace=pace) == 510 * SECOND
+    assert wait(an_uploading_task(), pace=pace) == 15 * SECOND
+
+
+def test_looks_at_settled_tasks_come_after_everything_else() -> None:
+    assert all(claim_order(turn)[-1] is Urgency.LOOK for turn in range(ROTATION))
 
 
 def test_a_crowd_and_a_long_upload_do_not_add_up() -> None:
