@@ -76,7 +76,7 @@ class AppOut(Out):
     budget: BudgetOut
     calls_in_last_minute: Annotated[int, Field(description="Made by this process.")]
     rate: Annotated[float, Field(description="Calls a second that the permits allow at today's round trips.")]
-    round_seconds: Annotated[float, Field(description="What one round over all recordings takes at that rate.")]
+    round_seconds: Annotated[float, Field(description="How long one round over all recordings is to take.")]
     backlog: BacklogOut
     deadlines: DeadlinesOut
     sweep: SweepOut

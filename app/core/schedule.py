@@ -80,7 +80,7 @@ class Closing:
 class Pace:
     """What one app's calls can carry at present.
 
-    ``rate``: polls a second. ``crowding``: how long one round over all recordings takes. ``waiting``: how long the
+    ``rate``: polls a second. ``crowding``: how long one round over all recordings is to take. ``waiting``: how long the
     first polls of batches take. ``vouched``: the provider's list of running tasks was swept lately, so what it shows as
     running needs few polls.
     """
