@@ -33,7 +33,7 @@ from app.tracking.callbacks import FRESH
 from app.tracking.registration import NewTask
 from app.tracking.turns import Turn, Wait
 from tests.laws import Laws, Receipt, Sight, decided, look
-from tests.unruly import INSTANT, Crashed, World
+from tests.unruly import INSTANT, World
 from tests.world import APP
 
 P = ParamSpec("P")
@@ -207,7 +207,7 @@ class AnyDay(RuleBasedStateMachine):
 
     async def go_on(self, seconds: float) -> None:
         """Time passes in which the service's machine stands still, and then it works for a while."""
-        self.world.jump(seconds)
+        await self.world.jump(seconds)
         for name in ("poll", "sweep", "pace", "housekeeping"):
             self._work(name)
         await asyncio.sleep(min(seconds, 2.0))
@@ -220,7 +220,7 @@ class AnyDay(RuleBasedStateMachine):
 
     @happens(seconds=st.sampled_from([0.0, 20.0, 660.0, 7 * HOUR, DAY]))
     async def stand_still(self, seconds: float) -> None:
-        self.world.jump(seconds)
+        await self.world.jump(seconds)
 
     @happens(pick=PICK, later=st.booleans(), order=st.sampled_from([0, -1]))
     async def overtake(self, pick: int, later: bool, order: int) -> None:
@@ -259,10 +259,7 @@ class AnyDay(RuleBasedStateMachine):
         self._collect()
         task_id = self._id(pick)
         before = (await self._look()).tasks
-        self.world.fuse.left = fuse
-        with suppress(Crashed):
-            await self._do(doing, task_id, pick)
-        await self.world.crash()
+        await self.world.crash(self._do(doing, task_id, pick), left=fuse)
         after = (await look(self.world.eyes)).tasks
         if doing == "deliver":
             _nothing_was_decided(before, after)
@@ -365,7 +362,7 @@ class AnyDay(RuleBasedStateMachine):
         windows = {task.window[0] for task in self.laws.sight.tasks.values()}
         stops = [stop for window in windows for stop in (window - timedelta(minutes=9), window + timedelta(minutes=2))]
         for stop in sorted([*(stop for stop in stops if clock.now() < stop < to), to]):
-            self.world.jump((stop - clock.now()).total_seconds())
+            await self.world.jump((stop - clock.now()).total_seconds())
             await self._work("housekeeping")
             async with asyncio.timeout(HOUR):
                 await self._work("poll")

@@ -51,10 +51,12 @@ class Fuse:
 
     def __init__(self) -> None:
         self.left: int | None = None
+        self.blown = asyncio.Event()
 
     def burn(self, *_: object) -> None:
         if self.left is not None:
             if self.left == 0:
+                self.blown.set()
                 raise Crashed
             self.left -= 1
 
@@ -175,9 +177,11 @@ class World:
         """Do this on the world's loop."""
         self.loop.run_until_complete(steps)
 
-    def jump(self, seconds: float) -> None:
-        """Let time pass in which the service's machine stands still."""
+    async def jump(self, seconds: float) -> None:
+        """Let time pass in which the service's machine stands still, though not amid a transaction."""
+        await asyncio.sleep(INSTANT)
         self.loop._jump.now += seconds
+        await asyncio.sleep(INSTANT)
 
     def _note_accident(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if not isinstance(context.get("exception"), Crashed):
@@ -208,10 +212,20 @@ class World:
         await self._context.__aexit__(None, None, None)
         self._jobs.clear()
         self.fuse.left = None
+        self.fuse.blown.clear()
 
-    async def crash(self) -> None:
-        """Kill the service as it stands, and start it anew on what it had committed."""
+    async def crash(self, steps: Coroutine[Any, Any, None], *, left: int) -> None:
+        """Kill the service before that many more acts of its, at the latest at the end of these steps of somebody else.
+
+        Then start it anew on what it had committed.
+        """
+        self.fuse.left = left
+        ends = [asyncio.create_task(steps), asyncio.create_task(self.fuse.blown.wait())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        acted, _ = ends
         await self._die()
+        if not acted.cancelled() and not isinstance(acted.exception(), Crashed):
+            acted.result()
         await self._open()
 
     def start(self, name: str, job: Callable[[], Coroutine[Any, Any, object]]) -> asyncio.Task[object]:
