@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
+from app.core.schedule import Urgency
 from app.errors import Misconfigured
 from app.store import schema
 from app.store.engine import Database
@@ -104,3 +105,29 @@ async def test_a_database_of_a_newer_version_is_left_alone(empty_database: Datab
     with pytest.raises(Misconfigured, match="DATABASE_URL"):
         async with open_service(settings(database_url=empty_database.url)):
             pass
+
+
+async def test_what_the_first_version_queued_goes_on_under_the_second(empty_database: Database) -> None:
+    await schema.migrate(empty_database, "0001")
+    async with empty_database.write() as connection:
+        for number, tracking in enumerate(["active", "settled"]):
+            await connection.execute(text(FIRST_TASK), {"id": f"{number:016d}", "tracking": tracking})
+        for number, urgency in enumerate([3, 0]):
+            await connection.execute(text(FIRST_POLL), {"id": f"{number:016d}", "urgency": urgency})
+    await schema.migrate(empty_database)
+    async with empty_database.read() as connection:
+        polls = (await connection.execute(text("SELECT urgency, closes_at FROM polls ORDER BY task_id"))).all()
+        deadline = (await connection.execute(text("SELECT query_deadline FROM tasks"))).scalars().first()
+    assert [tuple(poll) for poll in polls] == [(Urgency.ROUTINE, deadline), (Urgency.HURRIED, None)]
+
+
+FIRST_TASK = """
+    INSERT INTO tasks (task_id, app_id, registered_at, updated_at, registered_via, version, labels, tracking, status,
+                       claim_no, attention, file_counts, query_deadline, poll_count, consecutive_failures)
+    VALUES (:id, 1, '2026-01-31 12:00:00+00', '2026-01-31 12:00:00+00', 'api', 1, '{}', :tracking, 'ongoing',
+            1, 0, '{}', '2026-02-03 12:00:00+00', 1, 0)
+"""
+FIRST_POLL = """
+    INSERT INTO polls (task_id, app_id, urgency, next_poll_at, claim_no)
+    VALUES (:id, 1, :urgency, '2026-01-31 12:00:00+00', 1)
+"""
