@@ -37,6 +37,9 @@ from bench.virtual import START, VirtualClock
 
 ALL, LIVE = 50_000, 200
 DAY, HALF_HOUR = 86400.0, 1800.0
+FIRST = 30.0
+"""When the first window closes: to register all of them takes some seconds, and nothing can be done before."""
+
 COMES_AT = 900.0
 """When the backlog is registered; live tasks are measured from then on."""
 
@@ -121,7 +124,7 @@ def _begin(simulator: Simulator, closing: int, dice: random.Random) -> list[Old]
     if closing < 0:
         return []
     now = START.timestamp() + COMES_AT
-    closes = [dice.uniform(0, HALF_HOUR) for _ in range(closing)]
+    closes = [dice.uniform(FIRST, HALF_HOUR) for _ in range(closing)]
     closes += [dice.uniform(0.1 * DAY, 2 * DAY) for _ in range(ALL - closing)]
     old = [
         Old(simulator.start("normal", began_at=now - 3 * DAY + seconds, duration=3600, upload=60), seconds)

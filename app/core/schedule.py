@@ -72,6 +72,8 @@ class Closing:
 
     tasks: int = 0
     horizon: timedelta = timedelta(minutes=10)
+    pressing: bool = False
+    """They need most of the budget: first polls of batches that can wait must."""
     unservable: int = 0
     short_in: timedelta | None = None
 
@@ -112,14 +114,15 @@ _ROTATION = (
 )  # fmt: skip
 
 
-def claim_order(turn: int) -> tuple[Urgency, ...]:
-    """Which class to look at first when claiming for the ``turn``-th time.
+def claim_order(turn: int, *, pressing: bool = False) -> tuple[Urgency, ...]:
+    """Which class to look at first when claiming for the ``turn``-th time; ``pressing``: see Closing.
 
     Deadlines and hurried tasks in turns, so that neither a day of many deadlines nor a flood of callbacks delays the
     other; refreshes at most every second claim while others wait; and every class but the looks is the first in one
     claim out of twelve, so nothing starves.
     """
-    return _ROTATION[turn % len(_ROTATION)]
+    order = _ROTATION[turn % len(_ROTATION)]
+    return _DEADLINES_FIRST if pressing and order[0] is _B else order
 
 
 def next_poll(task: Task, *, now: datetime, jitter: float, policy: Policy, pace: Pace) -> Plan | None:
@@ -221,12 +224,12 @@ def closing(counts: Sequence[int], *, rate: float, policy: Policy) -> Closing:
     Where the tasks up to some deadline need all the time there is until then, work on them begins now, most urgent
     first.
     """
-    horizon, unservable, short_in = policy.before_deadline[0], 0, None
+    horizon, pressing, unservable, short_in = policy.before_deadline[0], False, 0, None
     for edge, count in zip(CLOSING_EDGES, counts, strict=True):
         could = rate * edge.total_seconds()
         if count >= _START_BY * could:
-            horizon = max(horizon, edge)
+            horizon, pressing = max(horizon, edge), True
         if count > could:
             unservable = max(unservable, math.ceil(count - could))
             short_in = short_in or edge
-    return Closing(tasks=counts[-1], horizon=horizon, unservable=unservable, short_in=short_in)
+    return Closing(tasks=counts[-1], horizon=horizon, pressing=pressing, unservable=unservable, short_in=short_in)

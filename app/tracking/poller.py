@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 
 import structlog
 
 from app.clock import Clock
-from app.core.schedule import Pace, claim_order
+from app.core.schedule import Closing, Pace, claim_order
 from app.errors import AnswerUnknown, DatabaseUnavailable, ProviderError, Reached
 from app.provider.client import Described
 from app.store import polls
@@ -116,11 +115,11 @@ class _AppPoller:
 
     async def _is_any_due(self) -> bool:
         async with self._database.read() as connection:
-            now, horizon = self._clock.now(), self._horizon()
+            now, horizon = self._clock.now(), self._closing().horizon
             return await polls.any_due(connection, self._budget.app_id, now=now, horizon=horizon)
 
-    def _horizon(self) -> timedelta:
-        return self._pace(self._budget.app_id).closing.horizon
+    def _closing(self) -> Closing:
+        return self._pace(self._budget.app_id).closing
 
     async def _next(self) -> tuple[Turn, Claim] | Wait | None:
         """A permit and the most urgent task in one transaction; None if nothing is due."""
@@ -135,8 +134,11 @@ class _AppPoller:
                 turn = await self._budget.take(connection, started)
                 if isinstance(turn, Wait):
                     return turn
-                order, now, horizon = claim_order(self._claims), self._clock.now(), self._horizon()
-                claim = await polls.claim(connection, self._budget.app_id, order=order, now=now, horizon=horizon)
+                now, closing = self._clock.now(), self._closing()
+                order = claim_order(self._claims, pressing=closing.pressing)
+                claim = await polls.claim(
+                    connection, self._budget.app_id, order=order, now=now, horizon=closing.horizon
+                )
                 if claim is None:
                     await self._budget.put_back(connection, turn)
         except BaseException:

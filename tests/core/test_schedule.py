@@ -290,6 +290,15 @@ def test_tasks_waiting_for_their_first_poll_stretch_the_round_and_leave_uploads_
     assert wait(an_uploading_task(), pace=pace) == 15 * SECOND
 
 
+def test_where_closing_windows_press_first_polls_of_batches_wait() -> None:
+    orders = [claim_order(turn, pressing=True) for turn in range(ROTATION)]
+    assert not any(order[0] is Urgency.BATCH for order in orders)
+    assert [order for turn, order in enumerate(orders) if order != claim_order(turn)] == [claim_order(1)]
+    could = [int(10 * edge.total_seconds()) for edge in CLOSING_EDGES]
+    assert not fit([0] * len(could)).pressing
+    assert fit([int(0.8 * could[0])] * len(could)).pressing
+
+
 def test_looks_at_settled_tasks_come_after_everything_else() -> None:
     assert all(claim_order(turn)[-1] is Urgency.LOOK for turn in range(ROTATION))
 
@@ -456,7 +465,8 @@ def test_tasks_that_need_most_of_the_time_there_is_until_their_windows_close_wid
     each: int, horizon: int
 ) -> None:
     """Half an hour serves 18,000 at 10 a second; 70 % of it is counted on."""
-    assert fit(counted(25, each=each)) == Closing(tasks=each, horizon=horizon * MINUTE)
+    told = fit(counted(25, each=each))
+    assert told == Closing(tasks=each, horizon=horizon * MINUTE, pressing=horizon > 10)
 
 
 def test_what_cannot_be_served_in_time_is_counted_and_dated() -> None:
