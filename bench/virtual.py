@@ -19,6 +19,7 @@ import aiosqlite
 from sqlalchemy import Engine, event
 
 from app.clock import to_milliseconds
+from app.store.sqlite import SqliteConnection
 
 T = TypeVar("T")
 
@@ -114,13 +115,13 @@ class _AtOnce:
                 future.set_result(result)
 
 
-class Inline(aiosqlite.Connection):
-    """An aiosqlite connection without a thread: a statement is done when it is asked for, and takes no virtual time."""
+class Inline(SqliteConnection):
+    """A connection without a thread: a statement is done when it is asked for, and takes no virtual time."""
 
     _tx: Any
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        super().__init__(connect, iter_chunk_size=64)
+        super().__init__(connect)
         self._tx = _AtOnce()
 
     def __await__(self) -> Generator[Any, None, aiosqlite.Connection]:

@@ -22,6 +22,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from app.clock import Clock, wall_time
 from app.errors import DatabaseUnavailable
+from app.store import sqlite
 
 Connection = AsyncConnection
 
@@ -71,7 +72,13 @@ class Database:
 
     def _sqlite_engine(self, begin: str, *, connections: int, busy: float, wait: float) -> AsyncEngine:
         Path(self.url.removeprefix("sqlite+aiosqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_async_engine(self.url, pool_size=connections, max_overflow=0, pool_timeout=wait)
+        engine = create_async_engine(
+            self.url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=wait,
+            connect_args={"async_creator_fn": sqlite.connect},
+        )
 
         @event.listens_for(engine.sync_engine, "connect")
         def connect(connection: Any, record: Any) -> None:
@@ -155,7 +162,7 @@ class Database:
         if self.is_sqlite:
             async with self._reading.connect() as connection:
                 raw = await connection.get_raw_connection()
-                await raw.driver_connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # type: ignore[union-attr]
+                await raw.driver_connection.run("execute", "PRAGMA wal_checkpoint(PASSIVE)", ())  # type: ignore[union-attr]
 
     async def synchronise(self) -> None:
         """Set the service's clock by the database's."""

@@ -1,0 +1,79 @@
+"""SQLite's driver, sparing of its thread.
+
+Each connection has a thread, and each way there and back costs both threads a switch: more than a small statement
+itself. aiosqlite goes there four times for a statement (cursor, execute, fetchall, close) and once for a rollback of
+nothing; these go once, and not at all.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import aiosqlite
+
+
+class SqliteConnection(aiosqlite.Connection):
+    """A connection whose statements are over, and whose rows are here, after one trip to its thread."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connect, iter_chunk_size=64)
+        self._thread.daemon = True  # it must not hold up the end of the process
+
+    def cursor(self) -> _Cursor:  # type: ignore[override]
+        return _Cursor(self)
+
+    async def rollback(self) -> None:
+        # The pool rolls back every connection it gets back, nearly always after a commit.
+        if self.in_transaction:
+            await super().rollback()
+
+    async def run(self, method: str, sql: str, parameters: Any) -> tuple[sqlite3.Cursor, Sequence[Any]]:
+        """The closed cursor, and all rows."""
+        done: tuple[sqlite3.Cursor, Sequence[Any]] = await self._execute(self._run, method, sql, parameters)
+        return done
+
+    def _run(self, method: str, sql: str, parameters: Any) -> tuple[sqlite3.Cursor, Sequence[Any]]:
+        cursor: sqlite3.Cursor = getattr(self._conn, method)(sql, parameters)
+        try:
+            return cursor, cursor.fetchall() if cursor.description else ()
+        finally:
+            cursor.close()
+
+
+def connect(*args: Any, **options: Any) -> SqliteConnection:
+    """A connection yet to be opened, with ``sqlite3.connect``'s arguments."""
+    return SqliteConnection(lambda: sqlite3.connect(*args, **options))
+
+
+class _Cursor:
+    """What SQLAlchemy's adapter asks of a driver's cursor."""
+
+    description: Any = None
+    rowcount = -1
+    lastrowid: int | None = None
+    arraysize = 1
+
+    def __init__(self, connection: SqliteConnection) -> None:
+        self._connection = connection
+        self._rows: Sequence[Any] = ()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def execute(self, sql: str, parameters: Any = ()) -> None:
+        await self._run("execute", sql, parameters)
+
+    async def executemany(self, sql: str, parameters: Any) -> None:
+        await self._run("executemany", sql, parameters)
+
+    async def _run(self, method: str, sql: str, parameters: Any) -> None:
+        done, self._rows = await self._connection.run(method, sql, parameters)
+        self.description, self.rowcount, self.lastrowid = done.description, done.rowcount, done.lastrowid
+
+    async def fetchall(self) -> Sequence[Any]:
+        return self._rows
+
+    async def close(self) -> None:
+        """Nothing is left open."""

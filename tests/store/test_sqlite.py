@@ -1,0 +1,87 @@
+"""The driver of SQLite: one trip to the connection's thread for a statement, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from app.clock import SystemClock
+from app.store.engine import Database
+from app.store.sqlite import SqliteConnection
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/one.db", SystemClock())
+    async with database.write() as connection:
+        await connection.execute(text("CREATE TABLE numbers (n INTEGER PRIMARY KEY)"))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was done in connections' threads, in order."""
+    made: list[str] = []
+    execute = SqliteConnection._execute
+
+    async def counted(self: SqliteConnection, fn: Any, *args: Any, **options: Any) -> Any:
+        made.append(args[1] if fn == self._run else fn.__name__)
+        return await execute(self, fn, *args, **options)
+
+    monkeypatch.setattr(SqliteConnection, "_execute", counted)
+    return made
+
+
+async def test_a_statement_is_one_trip_and_a_rollback_of_nothing_none(database: Database, trips: list[str]) -> None:
+    async with database.write() as connection:
+        await connection.execute(text("INSERT INTO numbers VALUES (:n)"), [{"n": n} for n in range(3)])
+        assert (await connection.execute(text("SELECT n FROM numbers ORDER BY n"))).scalars().all() == [0, 1, 2]
+    assert trips == ["BEGIN IMMEDIATE", "INSERT INTO numbers VALUES (?)", "SELECT n FROM numbers ORDER BY n", "commit"]
+
+
+async def test_a_transaction_that_fails_is_rolled_back(database: Database) -> None:
+    async def fail() -> None:
+        async with database.write() as connection:
+            await connection.execute(text("INSERT INTO numbers VALUES (7)"))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
+    async with database.write() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM numbers"))).scalar_one() == 0
+
+
+async def test_a_refused_statement_tells_why_and_leaves_the_connection_usable(database: Database) -> None:
+    async with database.write() as connection:
+        await connection.execute(text("INSERT INTO numbers VALUES (7)"))
+
+    async def repeat() -> None:
+        async with database.write() as connection:
+            await connection.execute(text("INSERT INTO numbers VALUES (:n)"), [{"n": 8}, {"n": 7}])
+
+    with pytest.raises(IntegrityError, match="UNIQUE"):
+        await repeat()
+    async with database.write() as connection:
+        updated = await connection.execute(text("UPDATE numbers SET n = n + 1"))
+        assert updated.rowcount == 1
+        returned = await connection.execute(text("DELETE FROM numbers RETURNING n"))
+        assert returned.scalars().all() == [8]
+
+
+async def test_no_statement_stays_open_on_the_file(database: Database, tmp_path: Path) -> None:
+    """An open cursor would hold the log back from being moved into the file."""
+    async with database.read() as connection:
+        await connection.execute(text("SELECT n FROM numbers"))
+    async with database.write() as connection:
+        await connection.execute(text("INSERT INTO numbers VALUES (1)"))
+    outsider = sqlite3.connect(tmp_path / "one.db")
+    busy, _, _ = outsider.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    outsider.close()
+    assert busy == 0
