@@ -14,6 +14,7 @@ from sqlalchemy import select
 from app.core.public import SILENT, Json, file_json, task_json
 from app.core.recording import File, Task, Tracking
 from app.provider.wire import read_envelope, read_task
+from app.store import callbacks as callback_store
 from app.store import rows as rows_of
 from app.store import tasks as task_store
 from app.store.engine import Database
@@ -60,6 +61,7 @@ class Reader:
     version: int
     task: Json = field(default_factory=dict)
     files: dict[str, Json] = field(default_factory=dict)
+    callbacks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Laws:
         self.registered: set[str] = set()
         self.receipts: list[Receipt] = []
         self.sight = Sight({}, {}, {}, [], [])
+        self._owed: dict[str, tuple[int, datetime]] = {}
+        """Tasks that a poll was asked for: the claim they had then, and when the next is due at the latest."""
         self._readers: dict[str, Reader] = {}
         self._seq = 0
 
@@ -87,6 +91,7 @@ class Laws:
         """Look, and raise AssertionError if a law was broken since the last look."""
         sight = await look(database, after=self._seq)
         self._nothing_is_forgotten(sight, now=now)
+        self._debts_are_paid(sight)
         self._nothing_goes_back(sight)
         self._callbacks_decide_nothing(sight.events)
         self._follow(sight.events)
@@ -94,6 +99,12 @@ class Laws:
         self._answers_are_believed(sight)
         self.sight = sight
         return sight
+
+    def hurried(self, task_id: str, *, by: datetime) -> None:
+        """Somebody asked for a poll of the task and was told that it will be made."""
+        task, poll = self.sight.tasks.get(task_id), self.sight.polls.get(task_id)
+        if task and poll and task.tracking is Tracking.ACTIVE and by < task.window[0]:
+            self._owed[task_id] = poll.claim_no, by
 
     def deleted(self, task_id: str) -> None:
         """The task was erased, and what came of it with it."""
@@ -132,6 +143,15 @@ class Laws:
                 may = TOLD_BY_CALLBACKS | ({"outcome", "outcome_basis"} if expired else set())
                 assert event.data["previous"].keys() <= may, f"a callback changed {event.data['previous']}"
 
+    def _debts_are_paid(self, sight: Sight) -> None:
+        for task_id, (claim_no, by) in list(self._owed.items()):
+            task, poll = sight.tasks.get(task_id), sight.polls.get(task_id)
+            if task is None or task.tracking is not Tracking.ACTIVE or (poll and poll.claim_no > claim_no):
+                del self._owed[task_id]
+            else:
+                assert poll, f"nobody asks about {task_id} any more"
+                assert poll.next_poll_at <= by, f"{task_id} was hurried in vain"
+
     # -- law 5
 
     def _nothing_goes_back(self, sight: Sight) -> None:
@@ -151,6 +171,9 @@ class Laws:
         for event in events:
             assert event.seq > self._seq, "seq did not rise"
             self._seq = event.seq
+            if event.type in ("callback.received", "task.registered"):
+                reader = self._readers.setdefault(event.task_id, Reader(version=0))
+                reader.callbacks = reader.callbacks + 1 if event.type == "callback.received" else 0
         told = sorted(
             (event for event in events if event.type != "callback.received"),
             key=lambda event: (event.task_id, event.seq),
@@ -179,12 +202,15 @@ class Laws:
                 _tells_what_changed_of_a_file(reader.files, event.data)
 
     def _readers_know(self, sight: Sight) -> None:
+        counted = (row for row in sight.callbacks if row.verdict == callback_store.ACCEPTED and row.forget_at is None)
+        heard = Counter(row.task_id for row in counted if row.body is not None)
         for task_id, task in sight.tasks.items():
             reader = self._readers[task_id]
             assert reader.version == task.version, f"{task_id}: version {task.version} without an event"
             assert _told(reader.task) == _told(task_json(task)), f"{task_id} changed without an event"
             files = {file_id: _file_told(file_json(task, file)) for file_id, file in task.files.items()}
             assert {file_id: _file_told(file) for file_id, file in reader.files.items()} == files
+            assert reader.callbacks == heard[task_id], "a callback counted not once"
 
     # -- what polls said counts
 

@@ -20,9 +20,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from app.core.hearing import HURRY_EVERY
 from app.core.public import task_json
 from app.core.recording import Task, Tracking
 from app.core.schedule import claim_order
+from app.core.told import CallbackEvent
 from app.errors import CallbackRefused, NotPollable, ProviderError, TaskNotFound
 from app.provider.callbacks import Letter, read
 from app.provider.client import Described
@@ -31,6 +33,7 @@ from app.store import polls
 from app.store.polls import Claim
 from app.tracking.callbacks import FRESH
 from app.tracking.registration import NewTask
+from app.tracking.tasks import REFRESH_EVERY
 from app.tracking.turns import Turn, Wait
 from tests.laws import Laws, Receipt, Sight, decided, look
 from tests.unruly import INSTANT, World
@@ -39,7 +42,7 @@ from tests.world import APP
 P = ParamSpec("P")
 Step = Callable[Concatenate["AnyDay", P], None]
 
-LIFE = st.sampled_from(sorted(LIVES))
+LIFE = st.sampled_from([*sorted(LIVES), "growing", "growing", "backup_then_late_upload"])
 PICK = st.integers(0, 7)
 AFTER = st.sampled_from([0.0, 0.0, 0.5, 5.0, 20.0, 60.0, 60.0, 600.0, 3600.0, 86400.0])
 NOWHERE = [f"NobodyKnowsThis{number}" for number in range(2)]
@@ -172,7 +175,7 @@ class AnyDay(RuleBasedStateMachine):
         life=LIFE,
         age=st.sampled_from(AGES),
         duration=st.sampled_from([20.0, 60.0, 600.0, 2 * HOUR]),
-        upload=st.sampled_from([5.0, 60.0, 600.0]),
+        upload=st.sampled_from([5.0, 60.0, 600.0, 2 * HOUR]),
         crowd=st.sampled_from([1, 1, 1, 1, 12]),
         known=st.sampled_from([True, True, False]),
     )
@@ -188,27 +191,20 @@ class AnyDay(RuleBasedStateMachine):
         else:
             await self._register(self._id(picks[0]), hint)
 
-    @happens(pick=PICK, verb=st.sampled_from(["refresh", "untrack", "track", "label", "delete"]))
-    async def steer(self, pick: int, verb: str) -> None:
-        tasks, task_id = self.world.service.tasks, self._id(pick)
-        try:
-            if verb == "label":
-                await tasks.set_labels(task_id, {"at": self.world.clock.token()}, if_versions=None)
-            elif verb == "delete":
-                await self._delete(task_id)
-            else:
-                await getattr(tasks, verb)(task_id)
-        except TaskNotFound:
-            assert task_id not in self.laws.registered
-        except NotPollable:
-            assert verb in ("refresh", "track")
+    @happens(
+        pick=PICK,
+        verbs=st.lists(st.sampled_from(["refresh", "untrack", "track", "label", "delete"]), min_size=1, max_size=3),
+    )
+    async def steer(self, pick: int, verbs: list[str]) -> None:
+        for verb in verbs:
+            await self._steer(self._id(pick), verb)
 
     # -- the service at work
 
     async def go_on(self, seconds: float) -> None:
         """Time passes in which the service's machine stands still, and then it works for a while."""
         await self.world.jump(seconds)
-        for name in ("poll", "sweep", "pace", "housekeeping"):
+        for name in ("poll", "sweep", *(("pace", "housekeeping") if seconds >= 60.0 else ())):
             self._work(name)
         await asyncio.sleep(min(seconds, 2.0))
         self._collect()
@@ -230,6 +226,7 @@ class AnyDay(RuleBasedStateMachine):
             await self._refresh(self._id(pick))
             self._work("poll")
             await asyncio.sleep(5.5 if later else 0.5)
+            await self._look()
         for _ in range(2):
             self.world.line.let_go(order)
             await asyncio.sleep(INSTANT)
@@ -241,14 +238,16 @@ class AnyDay(RuleBasedStateMachine):
         self.world.line.keep = answers
         await asyncio.sleep(INSTANT)
 
-    @happens(pick=PICK, writes=st.booleans())
-    async def be_another_process(self, pick: int, writes: bool) -> None:
+    @happens(pick=PICK, seconds=st.sampled_from([None, 0.5, 20.0, 660.0, HOUR]))
+    async def be_another_process(self, pick: int, seconds: float | None) -> None:
         """One that asks, and stands still before it writes down what it heard."""
-        if writes and self.kept:
+        if seconds is None and self.kept:
             await self._write_down(self.kept.pop(pick % len(self.kept)))
-        else:
-            await self._refresh(self._id(pick))
-            await self._ask()
+            return
+        await self._refresh(self._id(pick))
+        await self._ask()
+        if seconds is not None:
+            await self.go_on(seconds)
 
     @happens(
         fuse=st.integers(0, 25),
@@ -281,14 +280,16 @@ class AnyDay(RuleBasedStateMachine):
 
     @happens(
         pick=PICK,
+        first=st.booleans(),
         about=st.one_of(st.none(), PICK),
         claim=st.sampled_from(["uploaded", "lost", "image", "no_files", "broken", "nonsense"]),
     )
-    async def forge(self, pick: int, about: int | None, claim: str) -> None:
+    async def forge(self, pick: int, first: bool, about: int | None, claim: str) -> None:
         self._collect()
-        if not self.mail:
+        mail = [one for one in self.mail if one.delivered is not first]
+        if not mail:
             return
-        genuine = self.mail[-1 - pick % len(self.mail)]
+        genuine = mail[-1 - pick % len(mail)]
         task_id = (genuine.letter.task_id or "") if about is None else self._id(about)
         forged = self._forged(genuine, task_id, claim)
         known = {row.signed for row in self.laws.sight.callbacks}
@@ -312,15 +313,19 @@ class AnyDay(RuleBasedStateMachine):
         line.turn(what)
         await asyncio.sleep(INSTANT)
 
-    @happens(seconds=st.sampled_from([3.0, 12.0, 40.0, 400.0]))
-    async def freeze(self, seconds: float) -> None:
+    @happens(seconds=st.sampled_from([3.0, 12.0, 40.0]), dies=st.booleans())
+    async def freeze(self, seconds: float, dies: bool) -> None:
         """The provider stands still, and then takes in at once all that it was asked meanwhile."""
         self.world.line.turn("freeze")
         for task_id in sorted(self.laws.registered):
             await self._refresh(task_id)
-        self._work("poll")
-        self._work("sweep")
-        await asyncio.sleep(seconds)
+        for name in ("poll", "sweep"):
+            self._work(name)
+        await asyncio.sleep(seconds / 2)
+        if dies:
+            await self.world.crash(_nothing(), left=1000)
+            self._work("poll")
+        await asyncio.sleep(seconds / 2)
         self.world.line.turn("thaw")
         await asyncio.sleep(1.0)
 
@@ -384,7 +389,7 @@ class AnyDay(RuleBasedStateMachine):
         if task.tracking is Tracking.SETTLED:
             assert task.outcome is not None
             late = play.life == "backup_then_late_upload" and max(since, play.final_at) >= last_look
-            assert task.outcome.value == ("uploaded_to_backup" if late else OUTCOMES[play.life]) or late
+            assert task.outcome.value in {OUTCOMES[play.life], *(["uploaded_to_backup"] if late else [])}
 
     # -- how it is done
 
@@ -410,9 +415,24 @@ class AnyDay(RuleBasedStateMachine):
     async def _look(self) -> Sight:
         return await self.laws.check(self.world.eyes, now=self.world.clock.now())
 
+    async def _steer(self, task_id: str, verb: str) -> None:
+        tasks = self.world.service.tasks
+        try:
+            if verb == "label":
+                await tasks.set_labels(task_id, {"at": self.world.clock.token()}, if_versions=None)
+            elif verb == "delete":
+                await self._delete(task_id)
+            else:
+                await getattr(tasks, verb)(task_id)
+        except TaskNotFound:
+            assert task_id not in self.laws.registered
+        except NotPollable:
+            assert verb in ("refresh", "track")
+
     async def _refresh(self, task_id: str) -> None:
         with suppress(NotPollable, TaskNotFound):
             await self.world.service.tasks.refresh(task_id)
+            self.laws.hurried(task_id, by=self.world.clock.now() + REFRESH_EVERY)
 
     async def _ask(self) -> None:
         service, clock = self.world.service, self.world.clock
@@ -522,6 +542,9 @@ class AnyDay(RuleBasedStateMachine):
                 raise
             return
         assert not late, "a stale callback was taken in"
+        hurries = not one.letter.callback.images and one.letter.callback.event is not CallbackEvent.ROOM_EMPTY
+        if hurries and not any(row.signed == one.letter.signed for row in self.laws.sight.callbacks):
+            self.laws.hurried(one.letter.task_id or "", by=now + HURRY_EVERY)
         one.delivered = True
         self.laws.receipts.append(Receipt(one.letter.task_id or "", one.letter.signed, one.letter.said, now, known))
 
@@ -544,6 +567,10 @@ class AnyDay(RuleBasedStateMachine):
         content = json.loads(genuine.body) | {"task_id": task_id, "event_type": int(event_type), "detail": detail}
         body = json.dumps(content).encode()
         return Mail(body, read(body), genuine.signed_at)
+
+
+async def _nothing() -> None:
+    """What the service dies of when it dies of nothing."""
 
 
 def _nothing_was_decided(before: Mapping[str, Task], after: Mapping[str, Task]) -> None:

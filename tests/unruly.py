@@ -85,6 +85,7 @@ class Line(httpx.AsyncBaseTransport):
         self.cut = self.refused = self.frozen = self.was_frozen = False
         self.keep = 0
         self.kept: list[tuple[_Request, Reply]] = []
+        self._under_way: dict[int, tuple[asyncio.TimerHandle, _Request]] = {}
         self._waiting: list[_Request] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -94,13 +95,21 @@ class Line(httpx.AsyncBaseTransport):
         await request.extensions["trace"]("http11.send_request_headers.started", {"request": request})
         query = dict(parse_qsl(request.url.query.decode("ascii"), keep_blank_values=True))
         sent = _Request(self._loop.time(), query, request.content, self._loop.create_future())
-        self._loop.call_later(self._simulator.delay_before_arrival() + ROUND_TRIP / 2, self._arrive, sent)
+        delay = self._simulator.delay_before_arrival() + ROUND_TRIP / 2
+        self._under_way[id(sent)] = self._loop.call_later(delay, self._arrive, sent), sent
         reply = await sent.reply
         if reply.reset:
             raise httpx.ReadError("connection reset")
         return httpx.Response(reply.status, headers=list(reply.headers), content=reply.body)
 
+    def let_arrive(self) -> None:
+        """Let arrive what is on its way: the network does not stand still with the service's machine."""
+        for timer, sent in list(self._under_way.values()):
+            timer.cancel()
+            self._arrive(sent)
+
     def _arrive(self, sent: _Request) -> None:
+        self._under_way.pop(id(sent), None)
         if self.frozen:
             self._waiting.append(sent)
             return
@@ -135,9 +144,9 @@ class Line(httpx.AsyncBaseTransport):
                 self.let_go(0)
         if to in ("thaw", "mend"):
             self.frozen = False
-            self._let_arrive()
+            self._take_in()
 
-    def _let_arrive(self) -> None:
+    def _take_in(self) -> None:
         """Let what waited arrive, but for what is older than the doubt about it: that got lost on its way."""
         waiting, self._waiting = self._waiting, []
         for sent in waiting:
@@ -180,6 +189,7 @@ class World:
     async def jump(self, seconds: float) -> None:
         """Let time pass in which the service's machine stands still, though not amid a transaction."""
         await asyncio.sleep(INSTANT)
+        self.line.let_arrive()
         self.loop._jump.now += seconds
         await asyncio.sleep(INSTANT)
 
