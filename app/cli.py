@@ -27,7 +27,7 @@ from app.store import schema
 from app.store.engine import Database
 from app.telemetry import configure_logging
 from app.tracking.registration import NewTask
-from app.wiring import Service, open_service, running
+from app.wiring import Role, Service, open_service, running
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +37,9 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 HostOption = Annotated[str | None, typer.Option(help="Address to listen on (HOST).")]
+RoleOption = Annotated[
+    Role, typer.Option(help="What this process does: `api` answers, `worker` polls and delivers, `all` does both.")
+]
 PortOption = Annotated[int | None, typer.Option(help="Port to listen on (PORT); 0 takes a free one.")]
 
 DEMO_DATABASE = Path("data/demo.db")
@@ -45,7 +48,7 @@ DEMO_CALLBACK_SECRET = "simulated-callback-secret-of-app-1"
 
 
 @cli.command()
-def serve(host: HostOption = None, port: PortOption = None) -> None:
+def serve(host: HostOption = None, port: PortOption = None, role: RoleOption = "all") -> None:
     """Serve the API and follow the registered tasks.
 
     Configured by the environment and `.env`; see the README. A bad setting stops the start with exit code 2.
@@ -53,7 +56,7 @@ def serve(host: HostOption = None, port: PortOption = None) -> None:
     settings = _settings(host=host, port=port)
     if not settings.apps:
         _stop(["no app is configured: set ZEGO_APP_ID and ZEGO_SERVER_SECRET, or ZEGO_APPS"])
-    _run(_serve(settings))
+    _run(_serve(settings, role=role))
 
 
 @cli.command()
@@ -139,6 +142,7 @@ class _Server(uvicorn.Server):
 async def _serve(
     settings: Settings,
     *,
+    role: Role = "all",
     simulated: bool = False,
     tasks: Sequence[str] = (),
     policy: Policy | None = None,
@@ -151,7 +155,7 @@ async def _serve(
     if settings.without_effect:
         log.warning("these settings have no effect in this version", settings=settings.without_effect)
     with listener:
-        async with open_service(settings, simulated=simulated, policy=policy) as service:
+        async with open_service(settings, role=role, simulated=simulated, policy=policy) as service:
             config = uvicorn.Config(
                 create_app(service),
                 log_config=None,

@@ -5,6 +5,7 @@ RecorderError
 ├── Refusal                  the caller's fault, or the state forbids it; ``code`` is the problem code of the API
 │   ├── InvalidRequest       invalid_request
 │   ├── TaskNotFound         not_found
+│   ├── AppNotFound          not_found
 │   ├── AppConflict          app_conflict
 │   ├── NotPollable          not_pollable
 │   ├── PreconditionFailed   precondition_failed
@@ -74,6 +75,12 @@ class InvalidRequest(Refusal):
 
 class TaskNotFound(Refusal):
     """No task is registered under this id."""
+
+    code = "not_found"
+
+
+class AppNotFound(Refusal):
+    """No such app is configured."""
 
     code = "not_found"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from app.api import callbacks, edge, files, ops, pages, problems, registration, statistics, tasks
+from app.api import apps, callbacks, edge, files, ops, pages, problems, registration, statistics, tasks
 from app.wiring import Service
 
 DESCRIPTION = """
@@ -20,20 +20,22 @@ state is queryable here, kept up to date within the provider's limits.
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application on a service that somebody else opened and will close."""
+    """The application on a service that somebody else opened and will close. A worker answers probes only."""
     app = FastAPI(
         title="recording-status",
         version="1",
         description=DESCRIPTION,
         redirect_slashes=False,
+        openapi_url=None if service.role == "worker" else "/openapi.json",
         docs_url=None,
         redoc_url=None,
     )
     app.state.service = service
-    for door in (registration, tasks, files, callbacks, statistics, ops):
+    answering = (registration, tasks, files, callbacks, statistics, apps, pages)
+    for door in (*(answering if service.role != "worker" else ()), ops):
         app.include_router(door.router)
-    app.include_router(pages.router)
-    app.mount("/assets", StaticFiles(directory=pages.WEB), name="assets")
+    if service.role != "worker":
+        app.mount("/assets", StaticFiles(directory=pages.WEB), name="assets")
     problems.add_error_answers(app)
     app.add_middleware(edge.Edge, clock=service.clock, keyless=not service.settings.api_keys)
     return app

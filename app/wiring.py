@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 import httpx
 import structlog
@@ -16,8 +18,10 @@ from app.errors import DatabaseUnavailable, Misconfigured
 from app.provider.client import DESCRIBE_RECORD_STATUS, DESCRIBE_TASKS, Provider
 from app.settings import ProviderApp, Settings
 from app.store import schema
+from app.store.bell import POLLS, Bell
 from app.store.engine import Database
 from app.ticker import Job, Ticker
+from app.tracking.apps import Apps
 from app.tracking.budget import Budget
 from app.tracking.callbacks import Callbacks
 from app.tracking.changes import Changes
@@ -34,12 +38,16 @@ from app.tracking.tasks import Tasks
 
 log = structlog.get_logger(__name__)
 
+Role = Literal["all", "api", "worker"]
+"""What a process does: answer, work, or both."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """The parts, put together. ``simulated``: the provider is the bundled simulator."""
 
     settings: Settings
+    role: Role
     clock: Clock
     database: Database
     registration: Registration
@@ -52,7 +60,9 @@ class Service:
     sweeper: Sweeper
     paces: Paces
     stats: Statistics
+    apps: Apps
     housekeeping: Housekeeping
+    bell: Bell
     ticker: Ticker
     health: HealthCheck
     simulated: bool
@@ -70,9 +80,12 @@ async def open_service(
     clock: Clock | None = None,
     policy: Policy | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    role: Role = "all",
     simulated: bool = False,
 ) -> AsyncIterator[Service]:
     """The service on its database, nothing running yet. Raises Misconfigured if the schema is not ours.
+
+    With the role `api` only the jobs run that answering needs.
 
     SQLite is migrated here; PostgreSQL is shared, so its schema changes only by `recording-status migrate`.
     """
@@ -81,7 +94,7 @@ async def open_service(
     database = Database(settings.database_url, clock)
     try:
         await prepare(database)
-        service = _build(settings, clock, policy, database, transport, simulated=simulated)
+        service = _build(settings, clock, policy, database, transport, role=role, simulated=simulated)
         for budget in (*service.budgets.values(), *service.list_budgets.values()):
             await budget.open()
         await service.sweeper.open()
@@ -113,6 +126,7 @@ def _build(
     database: Database,
     transport: httpx.AsyncBaseTransport | None,
     *,
+    role: Role,
     simulated: bool,
 ) -> Service:
     providers = {
@@ -143,15 +157,11 @@ def _build(
     # Probes ask for the list too, one a second for each of the two budgets: they must find room within its limit.
     list_budgets = {app.app_id: budget(app, DESCRIBE_TASKS, max(1, app.poll_limit - 2)) for app in apps}
 
-    def wake() -> None:
-        poller.wake()
-        ticker.wake("poll")
-
     every = timedelta(seconds=settings.sweep_interval)
     changes = Changes(clock)
     hearing = Hearing(changes, app_ids=budgets)
     paces = Paces(database, clock, list(budgets.values()), policy, sweep_every=every or None)
-    registration = Registration(database, clock, changes, hearing, app_ids=budgets, wake=wake)
+    registration = Registration(database, clock, changes, hearing, app_ids=budgets)
     callbacks = Callbacks(
         database,
         clock,
@@ -159,9 +169,8 @@ def _build(
         registration,
         secrets={app.app_id: app.callback_secret.get_secret_value() if app.callback_secret else None for app in apps},
         discover=settings.discover,
-        wake=wake,
     )
-    tasks = Tasks(database, clock, changes, app_ids=budgets, wake=wake)
+    tasks = Tasks(database, clock, changes, app_ids=budgets)
     observations = Observations(clock, changes, hearing, policy, pace=paces.of)
     poller = Poller(
         database, clock, observations, list(budgets.values()), pace=paces.of, alive=lambda: ticker.beat("poll")
@@ -173,25 +182,32 @@ def _build(
         registration,
         every=every,
         discover=settings.discover,
-        wake=wake,
         alive=lambda: ticker.beat("sweep"),
     )
     housekeeping = Housekeeping(
         database, clock, changes, hearing, app_ids=budgets, alive=lambda: ticker.beat("housekeeping")
     )
     jobs = [
-        Job("poll", poller.run_once, every=timedelta(seconds=TICK)),
         Job("pace", paces.run_once, every=timedelta(seconds=5)),
         Job("checkpoint", database.checkpoint, every=timedelta(seconds=5)),
         Job("clock", database.synchronise, every=timedelta(minutes=1)),
-        Job("housekeeping", housekeeping.run_once, every=timedelta(minutes=1)),
     ]
-    if every:
-        jobs.append(Job("sweep", sweeper.run_once, every=timedelta(seconds=1)))
+    if role != "api":
+        jobs += [
+            Job("poll", poller.run_once, every=timedelta(seconds=TICK)),
+            Job("housekeeping", housekeeping.run_once, every=timedelta(minutes=1)),
+        ]
+        if every:
+            jobs.append(Job("sweep", sweeper.run_once, every=timedelta(seconds=1)))
     ticker = Ticker(jobs, clock)
+    bell = _bell(settings, database, clock)
+    if role != "api":
+        bell.on(POLLS, poller.wake)
+        bell.on(POLLS, lambda: ticker.wake("poll"))
     health = HealthCheck(database, budgets, ticker.stuck)
     return Service(
         settings=settings,
+        role=role,
         clock=clock,
         database=database,
         registration=registration,
@@ -204,19 +220,32 @@ def _build(
         sweeper=sweeper,
         paces=paces,
         stats=Statistics(database, clock, budgets, list_budgets, paces, callbacks, sweeping=bool(every)),
+        apps=Apps(database, budgets, list_budgets),
         housekeeping=housekeeping,
+        bell=bell,
         ticker=ticker,
         health=health,
         simulated=simulated,
     )
 
 
+def _bell(settings: Settings, database: Database, clock: Clock) -> Bell:
+    # Behind PgBouncer there is nothing to listen on: a connection there is another one for each transaction.
+    direct = None if database.is_sqlite or database.is_pooled else settings.database_url
+    bell = Bell(settings.database_listen_url or direct, clock)
+    database.committed = bell.ring
+    return bell
+
+
 @asynccontextmanager
 async def running(service: Service) -> AsyncIterator[None]:
     """The background jobs at work; at the end, polls under way finish and are recorded."""
     service.ticker.start()
+    listening = asyncio.create_task(service.bell.run())
     try:
         yield
     finally:
         service.stop()
         await service.ticker.stop()
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)

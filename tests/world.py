@@ -98,6 +98,13 @@ async def register(client: httpx.AsyncClient, number: int = 0, **more: Any) -> d
     return task
 
 
+async def polled(client: httpx.AsyncClient, number: int = 0, *, seconds: float = 5.0) -> None:
+    """Wait until the task of this number was polled."""
+    async with asyncio.timeout(seconds):
+        while not (await client.get(f"/v1/tasks/{task_id(number)}")).json()["polling"]["poll_count"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 # -- a database that can be taken away
 
 

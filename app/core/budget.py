@@ -58,9 +58,13 @@ class AppState:
     """Why no call is made but probes: `unavailable`, or the code of a refusal that no retry mends."""
     probe_at: float = 0.0
     """When the next probe may be sent."""
+    switched_off: bool = False
+    cap: int | None = None
+    """What operators set: no call at all, not even probes; permits in use at most."""
 
     def allowed(self, limit: int, *, now: float) -> int:
         """How many of ``limit`` permits may be in use now."""
+        limit = limit if self.cap is None else min(limit, self.cap)
         if self.cut_to is None:
             return limit
         since = now - self.refused_at

@@ -12,6 +12,9 @@ from app.store.engine import Connection, budget_clock
 from app.store.models import BudgetRow, PermitRow, table_of
 from app.store.tasks import upsert
 
+SWITCHES = ("switched_off", "cap")
+"""The fields of AppState that operators set."""
+
 PERMITS, BUDGETS = table_of(PermitRow), table_of(BudgetRow)
 
 
@@ -133,8 +136,14 @@ async def state(connection: Connection, app_id: int, action: str, *, lock: bool 
 
 
 async def save_state(connection: Connection, app_id: int, action: str, state: AppState) -> None:
-    """Write what the app's calls have come to."""
-    await connection.execute(update(BudgetRow).where(*_of(BudgetRow, app_id, action)).values(**asdict(state)))
+    """Write what the app's calls have come to; not what operators set."""
+    come_to = {name: value for name, value in asdict(state).items() if name not in SWITCHES}
+    await connection.execute(update(BudgetRow).where(*_of(BudgetRow, app_id, action)).values(**come_to))
+
+
+async def switch(connection: Connection, app_id: int, action: str, **switches: Any) -> None:
+    """Set some of SWITCHES; every process heeds them at its next call."""
+    await connection.execute(update(BudgetRow).where(*_of(BudgetRow, app_id, action)).values(**switches))
 
 
 async def forget_misses(connection: Connection, app_id: int, action: str) -> None:

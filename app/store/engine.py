@@ -7,13 +7,13 @@ connection and never commits. A database that is locked, gone or full shows as D
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Double, event, func, select
+from sqlalchemy import Double, event, func, make_url, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
@@ -29,6 +29,9 @@ Connection = AsyncConnection
 POOL_SIZE = 10
 WAIT = 5.0
 """Seconds to wait for a connection, for another writer's lock, and for PostgreSQL to accept a connection."""
+
+PGBOUNCER = "pgbouncer"
+"""`?pgbouncer=true` in a PostgreSQL URL: it leads to a PgBouncer that pools by transaction."""
 
 STATEMENT = 10.0
 """Seconds a statement may take on PostgreSQL."""
@@ -60,7 +63,10 @@ class Database:
 
     def __init__(self, url: str, clock: Clock) -> None:
         self.url = url
+        self.committed: Callable[[Collection[str]], None] = lambda rings: None
+        """Called after each commit of `write` that asked the bell to ring, with the topics."""
         self.is_sqlite = url.startswith("sqlite")
+        self.is_pooled = make_url(url).query.get(PGBOUNCER) == "true"
         self._clock = clock
         if self.is_sqlite:
             # One writer at a time is all SQLite has: a pool of one connection is a fair queue for it.
@@ -99,21 +105,28 @@ class Database:
         return engine
 
     def _postgresql_engine(self) -> AsyncEngine:
+        limits = {
+            "statement_timeout": f"{STATEMENT:.0f}s",
+            "lock_timeout": f"{WAIT:.0f}s",
+            "idle_in_transaction_session_timeout": "30s",
+        }
+        # PgBouncer gives each transaction another connection: what was prepared or set on the last one is not there.
+        unprepared = {
+            "statement_cache_size": 0,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": lambda: "",
+        }
         return create_async_engine(
-            self.url,
+            make_url(self.url).difference_update_query([PGBOUNCER]),
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=WAIT,
             connect_args={
                 "timeout": WAIT,
                 "command_timeout": STATEMENT + 1,
-                "server_settings": {
-                    "statement_timeout": f"{STATEMENT:.0f}s",
-                    "lock_timeout": f"{WAIT:.0f}s",
-                    "idle_in_transaction_session_timeout": "30s",
-                    "application_name": "recording-status",
-                },
-            },
+                "server_settings": {"application_name": "recording-status"} | ({} if self.is_pooled else limits),
+            }
+            | (unprepared if self.is_pooled else {}),
         )
 
     @asynccontextmanager
@@ -133,8 +146,11 @@ class Database:
         with unavailable_if_down():
             async with self.engine.connect() as connection:
                 await connection.execution_options(durable=durable)
+                connection.info.pop("rings", None)
                 async with self.transaction(connection):
                     yield connection
+                if rings := connection.info.pop("rings", None):
+                    self.committed(rings)
 
     @asynccontextmanager
     async def transaction(self, connection: Connection) -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from app.core.public import Event
+from app.store.bell import EVENTS, ring
 from app.store.engine import Connection
 from app.store.models import EventRow, table_of
 
@@ -35,6 +36,7 @@ async def add(connection: Connection, events: Sequence[dict[str, Any]]) -> None:
     """Append events; each a row but for its ``seq``."""
     if events:
         await connection.execute(_INSERT, events)
+        ring(connection, EVENTS)
 
 
 def row(event: Event, *, id: str, at: datetime, app_id: int, task_id: str, version: int, source: str) -> dict[str, Any]:

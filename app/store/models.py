@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -299,3 +300,5 @@ class BudgetRow(Base):
     misses: Mapped[int]
     paused: Mapped[str | None]
     probe_at: Mapped[float]
+    switched_off: Mapped[bool] = mapped_column(server_default=false())
+    cap: Mapped[int | None] = mapped_column(SmallInteger)

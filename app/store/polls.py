@@ -24,6 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.core.schedule import CLOSING_EDGES, EARLY, Plan, Urgency
+from app.store.bell import POLLS as POLLS_DUE
+from app.store.bell import ring
 from app.store.engine import Connection
 from app.store.models import PollRow, TaskRow, table_of
 from app.store.tasks import INSERT, upsert
@@ -139,6 +141,7 @@ async def add(connection: Connection, polls: Sequence[NewPoll], urgency: Urgency
     ]
     if rows:
         await connection.execute(upsert(connection)(PollRow).on_conflict_do_nothing(), rows)
+        ring(connection, POLLS_DUE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,7 @@ async def hurry(connection: Connection, tasks: Sequence[Hurry], urgency: Urgency
     ]
     if rows:
         await connection.execute(_hurry(connection.dialect.name, urgency), rows)
+        ring(connection, POLLS_DUE)
 
 
 @cache

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
@@ -25,11 +26,17 @@ from app.tracking.turns import OwnClockRule, Turn, Wait, sleep
 log = structlog.get_logger(__name__)
 
 
+SWITCH = 0.5
+"""Seconds between two looks whether operators switched the calls on again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stand:
     """``allowed``: permits in use at most after throttling; ``paused``: why only probes are sent. Times in seconds."""
 
     limit: int
+    cap: int
+    switched_off: bool
     allowed: int
     in_use: int
     in_doubt: int
@@ -91,7 +98,7 @@ class Budget:
         """Take a permit in the caller's transaction, begun at ``started`` on the monotonic clock."""
         state, now = await store.state(connection, self.app_id, self._action)
         permit = None
-        if not state.paused:
+        if not state.paused and not state.switched_off:
             allowed = self._allowed = state.allowed(self.limit, now=now)
             permit = await store.take(connection, self.app_id, self._action, allowed, holder=self._name)
         self._in_vain = permit is None
@@ -102,6 +109,8 @@ class Budget:
 
     async def _look(self, connection: Connection) -> Wait | None:
         state, now = await store.state(connection, self.app_id, self._action)
+        if state.switched_off:
+            return Wait(self._clock.monotonic() + SWITCH, paused=True)
         if state.paused:
             # Not for long: another process may hear first that the provider is back.
             until = self._clock.monotonic() + min(max(state.probe_at - now, 0.05), 1.0)
@@ -195,7 +204,17 @@ class Budget:
         """Why no call but probes is made at present; None if all is well."""
         async with self._database.read() as connection:
             state, _ = await store.state(connection, self.app_id, self._action)
+        if state.switched_off:
+            return "paused by an operator: PATCH /v1/apps"
         return state.paused and f"paused: {state.paused}"
+
+    async def switch(self, connection: Connection, *, off: bool | None = None, cap: int | None = None) -> None:
+        """Heed what an operator set, in every process: no calls at all, or at most ``cap`` permits in use."""
+        switches: dict[str, Any] = {} if off is None else {"switched_off": off}
+        if cap is not None:
+            switches["cap"] = cap if cap < self.limit else None
+        if switches:
+            await store.switch(connection, self.app_id, self._action, **switches)
 
     async def stand(self, connection: Connection) -> Stand:
         """How the permits stand."""
@@ -204,6 +223,8 @@ class Budget:
         permits = await store.permits(connection, self.app_id, self._action, allowed)
         return Stand(
             limit=self.limit,
+            cap=min(self.limit, state.cap or self.limit),
+            switched_off=state.switched_off,
             allowed=allowed,
             in_use=permits.in_flight + permits.cooling,
             in_doubt=permits.in_doubt,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -63,10 +63,9 @@ class Callbacks:
         *,
         secrets: Mapping[int, str | None],
         discover: bool,
-        wake: Callable[[], None],
     ) -> None:
         self._database, self._clock, self._hearing, self._registration = database, clock, hearing, registration
-        self._secrets, self._discover, self._wake = secrets, discover, wake
+        self._secrets, self._discover = secrets, discover
         self._waiting: list[Arrival] = []
         self._writer: asyncio.Task[None] | None = None
         self.refused: Counter[str] = Counter()
@@ -140,7 +139,6 @@ class Callbacks:
             return True
         for one in batch:
             one.done.set_result(None)
-        self._wake()
         return True
 
     async def _take_in(self, connection: Connection, batch: list[Arrival]) -> None:

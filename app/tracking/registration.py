@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -52,10 +52,9 @@ class Registration:
         hearing: Hearing,
         *,
         app_ids: Collection[int],
-        wake: Callable[[], None],
     ) -> None:
         self._database, self._clock, self._changes, self._hearing = database, clock, changes, hearing
-        self._app_ids, self._wake = frozenset(app_ids), wake
+        self._app_ids = frozenset(app_ids)
 
     async def register(self, wanted: NewTask) -> Registered:
         """Register one task, or merge its labels into the one that is there. Raises the Refusal it meets."""
@@ -79,14 +78,12 @@ class Registration:
             created = await self.create(connection, first, urgency, source="api", now=now)
             others = sorted({one.task_id for one in wanted} - created.keys())
             there = created | await self._find_to_merge(connection, others, wanted)
-            done = [
+            return [
                 Registered(one.task_id, "invalid", error=app)
                 if isinstance(app, Refusal)
                 else await self._merge(connection, one, app, there, created, now=now)
                 for one, app in zip(wanted, resolved, strict=True)
             ]
-        self._wake()
-        return done
 
     async def _find_to_merge(
         self, connection: Connection, task_ids: list[str], wanted: Sequence[NewTask]

@@ -56,12 +56,9 @@ class Sweeper:
         *,
         every: timedelta,
         discover: bool,
-        wake: Callable[[], None],
         alive: Callable[[], None] = lambda: None,
     ) -> None:
-        self._apps = [
-            _AppSweeper(database, clock, budget, registration, every, discover, wake, alive) for budget in budgets
-        ]
+        self._apps = [_AppSweeper(database, clock, budget, registration, every, discover, alive) for budget in budgets]
 
     async def open(self) -> None:
         """Create the rows that are missing."""
@@ -102,11 +99,10 @@ class _AppSweeper:
         registration: Registration,
         every: timedelta,
         discover: bool,
-        wake: Callable[[], None],
         alive: Callable[[], None],
     ) -> None:
         self._database, self._clock, self._budget, self._registration = database, clock, budget, registration
-        self._every, self._discover, self._wake, self._alive = every, discover, wake, alive
+        self._every, self._discover, self._alive = every, discover, alive
         self._app_id = budget.app_id
         self._starts: list[datetime] = []
         self.stopped = asyncio.Event()
@@ -242,7 +238,6 @@ class _AppSweeper:
             )
         if due:
             log.info("sweep hurries polls", app_id=self._app_id, tasks=len(due), listed=len(listed))
-            self._wake()
         if self._discover:
             await self._adopt(found.unknown)
 
@@ -273,4 +268,3 @@ class _AppSweeper:
         }
         async with self._database.write() as connection:
             await self._registration.create(connection, tasks, Urgency.BATCH, source="sweep", now=now)
-        self._wake()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -34,10 +34,9 @@ class Tasks:
         changes: Changes,
         *,
         app_ids: Collection[int],
-        wake: Callable[[], None],
     ) -> None:
         self._database, self._clock, self._changes = database, clock, changes
-        self._app_ids, self._wake = frozenset(app_ids), wake
+        self._app_ids = frozenset(app_ids)
 
     # -- reading
 
@@ -124,7 +123,6 @@ class Tasks:
             last = task.polling.last_polled_at
             at = max(now, last + REFRESH_EVERY) if last else now
             await polls.hurry(connection, [polls.Hurry(task_id, task.app_id, at, task.claim_no)], Urgency.REFRESH)
-        self._wake()
         return await self.get(task_id)
 
     def _check_pollable(self, task: Task, *, now: datetime) -> None:
@@ -155,7 +153,6 @@ class Tasks:
                 self._check_pollable(resumed, now=now)
                 await self._changes.save(connection, task, merging.tracked(task, now=now), source="api", now=now)
                 await polls.hurry(connection, [polls.Hurry(task_id, task.app_id, now, task.claim_no)], Urgency.HURRIED)
-        self._wake()
         return await self.get(task_id)
 
     async def delete(self, task_id: str) -> None:

@@ -25,7 +25,7 @@ class Turn:
 class Wait:
     """No permit before ``until`` (monotonic time); if ``probe``, only the answer to a probe can free one sooner.
 
-    ``paused``: only probes are sent, until one is answered.
+    ``paused``: only probes are sent until one is answered, or operators switched the calls off.
     """
 
     until: float

@@ -44,6 +44,8 @@ ROUTES = {
     ("POST", "/v1/callbacks/zego"): "open",
     ("GET", "/v1/callbacks"): "admin",
     ("GET", "/v1/stats"): "read",
+    ("GET", "/v1/apps"): "read",
+    ("PATCH", "/v1/apps/{app_id}"): "admin",
     ("GET", "/livez"): "open",
     ("GET", "/readyz"): "open",
     ("GET", "/openapi.json"): "open",

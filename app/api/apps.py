@@ -1,0 +1,61 @@
+"""The door to the switches of the apps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path
+from pydantic import Field
+
+from app.api.keys import GuardedRoute, TheService, requires
+from app.api.problems import PROBLEMS
+from app.api.schemas import In, Out
+from app.tracking.apps import App
+
+router = APIRouter(prefix="/v1", tags=["operations"], responses=PROBLEMS, route_class=GuardedRoute)
+
+Switch = Literal["on", "paused"]
+
+
+class AppSwitchesOut(Out):
+    """An app and what operators set for it."""
+
+    app_id: int
+    polling: Annotated[Switch, Field(description="`paused`: nothing is asked of the provider about tasks.")]
+    poll_budget: Annotated[int, Field(description="Calls under way or cooling at most, in all processes together.")]
+    poll_limit: Annotated[int, Field(description="Calls the provider allows in any second.")]
+    sweeping: Annotated[Switch, Field(description="`paused`: the provider's list of tasks is not read.")]
+
+
+class AppsOut(Out):
+    """The configured apps, by id."""
+
+    items: list[AppSwitchesOut]
+
+
+class AppSwitchesIn(In):
+    """What is left out stays as it is. Windows go on closing while polling is paused."""
+
+    polling: Switch | None = None
+    poll_budget: Annotated[int | None, Field(ge=1, le=1000, description="1 … `poll_limit`.")] = None
+    sweeping: Switch | None = None
+
+
+@router.get("/apps", dependencies=[requires("read")], summary="The apps and their switches", operation_id="listApps")
+async def list_apps(service: TheService) -> AppsOut:
+    """What operators set, for all processes."""
+    return AppsOut(items=[_out(app) for app in await service.apps.list_apps()])
+
+
+@router.patch("/apps/{app_id}", dependencies=[requires("admin")], summary="Pause or slow an app down",
+              operation_id="switchApp")  # fmt: skip
+async def switch_app(app_id: Annotated[int, Path(ge=1)], body: AppSwitchesIn, service: TheService) -> AppSwitchesOut:
+    """Stored, and heeded by every process within a second; calls under way finish."""
+    polling, sweeping = (None if one is None else one == "on" for one in (body.polling, body.sweeping))
+    return _out(await service.apps.switch(app_id, polling=polling, poll_budget=body.poll_budget, sweeping=sweeping))
+
+
+def _out(app: App) -> AppSwitchesOut:
+    words = {name: "on" if getattr(app, name) else "paused" for name in ("polling", "sweeping")}
+    return AppSwitchesOut(**asdict(app) | words)
