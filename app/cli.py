@@ -42,6 +42,9 @@ RoleOption = Annotated[
 ]
 PortOption = Annotated[int | None, typer.Option(help="Port to listen on (PORT); 0 takes a free one.")]
 
+PATIENCE = 30.0
+"""Seconds `serve` waits for its PostgreSQL: containers are started in any order."""
+
 DEMO_DATABASE = Path("data/demo.db")
 DEMO_SECRET = "simulated-secret-of-app-1"
 DEMO_CALLBACK_SECRET = "simulated-callback-secret-of-app-1"
@@ -155,7 +158,7 @@ async def _serve(
     if settings.without_effect:
         log.warning("these settings have no effect in this version", settings=settings.without_effect)
     with listener:
-        async with open_service(settings, role=role, simulated=simulated, policy=policy) as service:
+        async with open_service(settings, role=role, patience=PATIENCE, simulated=simulated, policy=policy) as service:
             config = uvicorn.Config(
                 create_app(service),
                 log_config=None,

@@ -202,7 +202,7 @@ class Settings(BaseSettings):
 NOT_BUILT_YET = frozenset(
     {
         "secret_key", "webhook_allow_http", "webhook_allowed_networks", "webhook_allowed_ports",
-        "database_listen_url", "rate_limit", "retention_days", "public_url",
+        "rate_limit", "retention_days", "public_url",
     }
 )  # fmt: skip
 """Names of the public contract that are checked already, so that a configuration written today stays right."""

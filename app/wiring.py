@@ -81,19 +81,21 @@ async def open_service(
     policy: Policy | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     role: Role = "all",
+    patience: float = 0.0,
     simulated: bool = False,
 ) -> AsyncIterator[Service]:
     """The service on its database, nothing running yet. Raises Misconfigured if the schema is not ours.
 
     With the role `api` only the jobs run that answering needs.
 
-    SQLite is migrated here; PostgreSQL is shared, so its schema changes only by `recording-status migrate`.
+    SQLite is migrated here; PostgreSQL is shared, so its schema changes only by `recording-status migrate`. For so
+    many seconds (``patience``) it waits for a PostgreSQL that is not there yet, or not migrated yet.
     """
     clock = clock or SystemClock()
     policy = policy or Policy()
     database = Database(settings.database_url, clock)
     try:
-        await prepare(database)
+        await _prepare_in_time(database, clock, patience)
         service = _build(settings, clock, policy, database, transport, role=role, simulated=simulated)
         for budget in (*service.budgets.values(), *service.list_budgets.values()):
             await budget.open()
@@ -105,6 +107,18 @@ async def open_service(
                 await budget.provider.close()
     finally:
         await database.close()
+
+
+async def _prepare_in_time(database: Database, clock: Clock, patience: float) -> None:
+    give_up = clock.monotonic() + (0.0 if database.is_sqlite else patience)
+    while True:
+        try:
+            return await prepare(database)
+        except Misconfigured as error:
+            if clock.monotonic() >= give_up:
+                raise
+            log.warning("waiting for the database", reason=str(error), seconds=round(give_up - clock.monotonic()))
+            await clock.sleep(1.0)
 
 
 async def prepare(database: Database) -> None:

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from app.errors import Misconfigured
 from app.provider.simulator import Server
 from app.wiring import open_service, running
-from tests.world import APP, MakeSettings, open_client, polled, register
+from tests.world import APP, BreakableDatabase, MakeSettings, open_client, polled, register
 
 
 async def test_a_worker_polls_what_an_api_process_registers(settings: MakeSettings, provider: Server) -> None:
@@ -60,3 +61,26 @@ async def test_each_role_watches_the_jobs_it_has(settings: MakeSettings) -> None
             jobs[role] = set(service.ticker._jobs)
     assert jobs["all"] == jobs["worker"]
     assert jobs["all"] - jobs["api"] == {"poll", "sweep", "housekeeping"}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_it_waits_for_a_database_that_comes_later(
+    settings: MakeSettings, breakable_database: BreakableDatabase
+) -> None:
+    await breakable_database.take_away()
+    opened = open_service(settings(database_url=breakable_database.url), patience=20.0)
+    starting = asyncio.create_task(opened.__aenter__())
+    await asyncio.sleep(0.3)
+    assert not starting.done()
+    await breakable_database.give_back()
+    async with asyncio.timeout(10):
+        service = await starting
+    async with open_client(service) as client:
+        assert (await client.get("/readyz")).json()["status"] == "ok"
+    await opened.__aexit__(None, None, None)
+
+
+async def test_without_patience_a_database_that_is_not_there_stops_the_start(settings: MakeSettings) -> None:
+    nowhere = settings(database_url="postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(Misconfigured, match="DATABASE_URL: cannot use the database"):
+        await open_service(nowhere).__aenter__()

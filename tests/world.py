@@ -161,10 +161,12 @@ class BreakableDatabase:
     def __init__(self, url: str, gate: Gate | Path) -> None:
         self.url, self._gate = url, gate
 
-    async def take_away(self, service: Service) -> None:
+    async def take_away(self, service: Service | None = None) -> None:
+        """From this service; None: before there is one."""
         if isinstance(self._gate, Gate):
             await self._gate.shut()
             return
+        assert service, "a file is made by whoever looks for it"
         await service.database.engine.dispose()  # an open file outlives its removal
         self._gate.rename(self._gate.with_name("away"))
 
