@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from app.clock import SystemClock
 from app.errors import Misconfigured
 from app.provider.simulator import Server
 from app.wiring import open_service, running
@@ -84,3 +85,40 @@ async def test_without_patience_a_database_that_is_not_there_stops_the_start(set
     nowhere = settings(database_url="postgresql://nobody@127.0.0.1:1/none")
     with pytest.raises(Misconfigured, match="DATABASE_URL: cannot use the database"):
         await open_service(nowhere).__aenter__()
+
+
+class SkewedClock(SystemClock):
+    """The clock of a host that is wrong by minutes, and whose wall clock somebody may set anew."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._offset += seconds
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_hosts_whose_clocks_differ_by_minutes_agree_on_the_time(settings: MakeSettings, provider: Server) -> None:
+    given = settings(zego_api_url=provider.url)
+    task = provider.simulator.start("normal", duration=1, upload=1)
+    async with (
+        open_service(given, clock=SkewedClock(-600), role="api") as slow,
+        open_service(given, clock=SkewedClock(+600), role="worker") as fast,
+        running(fast),
+        open_client(slow) as client,
+    ):
+        assert abs((slow.clock.now() - fast.clock.now()).total_seconds()) < 1
+        await client.post("/v1/tasks", json={"task_id": task})
+        async with asyncio.timeout(10):
+            while (found := (await client.get(f"/v1/tasks/{task}")).json())["tracking"] == "active":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    assert found["outcome"] == "uploaded"
+    assert found["registered_at"] <= found["polling"]["last_polled_at"] <= found["settled_at"]
+
+
+async def test_a_step_of_the_wall_clock_moves_nothing_before_the_next_look_at_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SystemClock()
+    before = clock.now()
+    with monkeypatch.context() as stepped:
+        stepped.setattr("time.time", lambda: 0.0)
+        assert 0 <= (clock.now() - before).total_seconds() < 1
