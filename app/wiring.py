@@ -15,12 +15,13 @@ from app.core.schedule import Policy
 from app.errors import DatabaseUnavailable, Misconfigured
 from app.provider.client import DESCRIBE_RECORD_STATUS, DESCRIBE_TASKS, Provider
 from app.settings import ProviderApp, Settings
-from app.store import schema
+from app.store import feed, schema
 from app.store.engine import Database
 from app.ticker import Job, Ticker
 from app.tracking.budget import Budget
 from app.tracking.callbacks import Callbacks
 from app.tracking.changes import Changes
+from app.tracking.feed import Feed
 from app.tracking.health import HealthCheck
 from app.tracking.hearing import Hearing
 from app.tracking.housekeeping import Housekeeping
@@ -46,6 +47,7 @@ class Service:
     callbacks: Callbacks
     tasks: Tasks
     observations: Observations
+    feed: Feed
     budgets: dict[int, Budget]
     list_budgets: dict[int, Budget]
     poller: Poller
@@ -81,6 +83,8 @@ async def open_service(
     database = Database(settings.database_url, clock)
     try:
         await prepare(database)
+        async with database.write() as connection:
+            await feed.jump(connection)
         service = _build(settings, clock, policy, database, transport, simulated=simulated)
         for budget in (*service.budgets.values(), *service.list_budgets.values()):
             await budget.open()
@@ -198,6 +202,7 @@ def _build(
         callbacks=callbacks,
         tasks=tasks,
         observations=observations,
+        feed=Feed(database),
         budgets=budgets,
         list_budgets=list_budgets,
         poller=poller,
