@@ -34,6 +34,7 @@ PURGED = -1
 
 _EVENTS, _LOST = table_of(EventRow), table_of(LostPositionsRow)
 _EVENT = _EVENTS.c
+_PURGED_UP_TO = func.coalesce(select(_LOST.c.before).where(_LOST.c.after == PURGED).scalar_subquery(), 0)
 _LABEL_KEY = re.compile(r"[a-z0-9._-]+")
 
 
@@ -79,39 +80,42 @@ async def is_lost(connection: Connection, position: int) -> bool:
     around = exists().where(_LOST.c.after < position, _LOST.c.before > position)
     # All that is visible counts: a writer between its first two steps can move the mark back behind a given position.
     newest = func.coalesce(select(func.max(_EVENT.seq)).scalar_subquery(), 0)
-    lost, highest = (await connection.execute(select(around, newest))).one()
-    return bool(lost) or position > max(highest, await _purged(connection))
+    lost, highest, purged = (await connection.execute(select(around, newest, _PURGED_UP_TO))).one()
+    return bool(lost) or position > max(highest, purged)
 
 
 async def page(connection: Connection, after: int, wanted: FeedFilter, limit: int) -> Page:
     """The events after a position. An empty page advances too, past what is not wanted."""
     mark = await _mark(connection)
-    end, more = (await _newest(connection, mark), False) if wanted.task_id else await _scan(connection, after, mark)
-    if end <= after:
+    if mark <= after:
         return Page((), after, more=False)
-    statement = _wanted(wanted, after, end).limit(limit)
+    statement = _wanted(wanted, after, mark).limit(limit)
     found = [StoredEvent(**row._mapping) for row in await connection.execute(statement)]
-    full = len(found) == limit
-    return Page(found, found[-1].seq if full else end, more=full or more)
+    if len(found) == limit:
+        return Page(found, found[-1].seq, more=True)
+    if wanted.task_id:
+        return Page(found, max(after, await _newest(connection, mark)), more=False)
+    end, number = (await connection.execute(_scanned(after, mark))).one()
+    return Page(found, end or after, more=number == SCANNED)
 
 
-def _wanted(wanted: FeedFilter, after: int, end: int) -> Select[Any]:
-    matching = (_EVENT.seq > after, _EVENT.seq <= end, *_conditions(wanted))
+def _wanted(wanted: FeedFilter, after: int, mark: int) -> Select[Any]:
+    conditions = _conditions(wanted)
     if not wanted.task_id:
-        return select(_EVENTS).where(*matching).order_by(_EVENT.seq)
-    # By the index of tasks; left to itself, the planner may walk the whole feed in search of them.
-    mine = select(_EVENT.seq).where(_EVENT.task_id.in_(wanted.task_id), *matching)
+        end = select(_scanned(after, mark).subquery().c.end).scalar_subquery()
+        return select(_EVENTS).where(_EVENT.seq > after, _EVENT.seq <= end, *conditions).order_by(_EVENT.seq)
+    # By the index of tasks alone: left a choice, PostgreSQL's plan for any position walks the feed in search of them.
+    place = _EVENT.seq + 0
+    mine = select(_EVENT.seq).where(_EVENT.task_id.in_(wanted.task_id), place > after, place <= mark, *conditions)
     found = mine.cte("mine").prefix_with("MATERIALIZED")
     return select(_EVENTS).join(found, found.c.seq == _EVENT.seq).order_by(found.c.seq)
 
 
-async def _scan(connection: Connection, after: int, mark: int) -> tuple[int, bool]:
-    """The place of the last event that a page looks at, and whether there are more behind it."""
-    some = (
-        select(_EVENT.seq).where(_EVENT.seq > after, _EVENT.seq <= mark).order_by(_EVENT.seq).limit(SCANNED).subquery()
-    )
-    end, number = (await connection.execute(select(func.max(some.c.seq), func.count()).select_from(some))).one()
-    return end or after, number == SCANNED
+def _scanned(after: int, mark: int) -> Select[Any, int]:
+    """The place of the last event that a page looks at, and how many it looks at."""
+    some = select(_EVENT.seq).where(_EVENT.seq > after, _EVENT.seq <= mark).order_by(_EVENT.seq).limit(SCANNED)
+    each = some.subquery("some")
+    return select(func.max(each.c.seq).label("end"), func.count().label("number")).select_from(each)
 
 
 def _conditions(wanted: FeedFilter) -> list[ColumnElement[bool]]:
@@ -143,8 +147,8 @@ async def _newest(connection: Connection, mark: int) -> int:
 
 
 async def _purged(connection: Connection) -> int:
-    statement = select(_LOST.c.before).where(_LOST.c.after == PURGED)
-    return (await connection.execute(statement)).scalar() or 0
+    purged: int = (await connection.execute(select(_PURGED_UP_TO))).scalar_one()
+    return purged
 
 
 async def mark_purged(connection: Connection, seq: int) -> None:
