@@ -9,6 +9,7 @@ RecorderError
 │   ├── AppConflict          app_conflict
 │   ├── NotPollable          not_pollable
 │   ├── PreconditionFailed   precondition_failed
+│   ├── FeedPositionLost     feed_position_lost: older than what the feed keeps, or not of this history
 │   ├── CallbackRefused      unauthenticated: a callback whose signature, time or app is wrong
 │   └── CallbackUnreadable   unreadable_body: neither JSON nor an older form of a callback
 ├── DatabaseUnavailable      locked, gone or out of date for now: try again later
@@ -101,6 +102,16 @@ class PreconditionFailed(Refusal):
     """If-Match names another version than the present one."""
 
     code = "precondition_failed"
+
+
+class FeedPositionLost(Refusal):
+    """The feed cannot go on from this position; it can from ``oldest`` to ``latest``."""
+
+    code = "feed_position_lost"
+
+    def __init__(self, *, oldest: int, latest: int) -> None:
+        super().__init__("the feed cannot go on from this position; copy what you follow again")
+        self.oldest, self.latest = oldest, latest
 
 
 class CallbackRefused(Refusal):

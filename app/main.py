@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from app.api import apps, callbacks, edge, files, ops, pages, problems, registration, statistics, tasks
+from app.api import apps, callbacks, edge, events, files, ops, pages, problems, registration, statistics, tasks
 from app.wiring import Service
 
 DESCRIPTION = """
@@ -15,6 +15,7 @@ state is queryable here, kept up to date within the provider's limits.
 * **Register** with `POST /v1/tasks` (or `/v1/tasks/batch`); repeating is harmless.
 * **Ask** with `GET /v1/tasks/{task_id}`: while `tracking` is `active` the task is being followed; `settled` means it
   is over and every file has reached its end. Judge by `outcome`, not by `status`.
+* **Follow** with `GET /v1/events`: every change in one order; whoever passes back `next_after` misses none.
 * **Errors** are RFC 9457 problem details with a stable `code`; a 422 names each fault by JSON pointer.
 """
 
@@ -31,7 +32,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    answering = (registration, tasks, files, callbacks, statistics, apps, pages)
+    answering = (registration, tasks, files, events, callbacks, statistics, apps, pages)
     for door in (*(answering if service.role != "worker" else ()), ops):
         app.include_router(door.router)
     if service.role != "worker":

@@ -17,7 +17,7 @@ from app.core.schedule import Policy
 from app.errors import DatabaseUnavailable, Misconfigured
 from app.provider.client import DESCRIBE_RECORD_STATUS, DESCRIBE_TASKS, Provider
 from app.settings import ProviderApp, Settings
-from app.store import schema
+from app.store import feed, schema
 from app.store.bell import POLLS, Bell
 from app.store.engine import Database
 from app.ticker import Job, Ticker
@@ -25,6 +25,7 @@ from app.tracking.apps import Apps
 from app.tracking.budget import Budget
 from app.tracking.callbacks import Callbacks
 from app.tracking.changes import Changes
+from app.tracking.feed import Feed
 from app.tracking.health import HealthCheck
 from app.tracking.hearing import Hearing
 from app.tracking.housekeeping import Housekeeping
@@ -54,6 +55,7 @@ class Service:
     callbacks: Callbacks
     tasks: Tasks
     observations: Observations
+    feed: Feed
     budgets: dict[int, Budget]
     list_budgets: dict[int, Budget]
     poller: Poller
@@ -96,6 +98,8 @@ async def open_service(
     database = Database(settings.database_url, clock)
     try:
         await _prepare_in_time(database, clock, patience)
+        async with database.write() as connection:
+            await feed.jump(connection)
         service = _build(settings, clock, policy, database, transport, role=role, simulated=simulated)
         for budget in (*service.budgets.values(), *service.list_budgets.values()):
             await budget.open()
@@ -228,6 +232,7 @@ def _build(
         callbacks=callbacks,
         tasks=tasks,
         observations=observations,
+        feed=Feed(database),
         budgets=budgets,
         list_budgets=list_budgets,
         poller=poller,

@@ -14,13 +14,19 @@ from app.api.schemas import (
     FilePage,
     TaskIdPath,
 )
-from app.core.public import file_json
+from app.core.public import Json, file_json
 
 router = APIRouter(prefix="/v1", tags=["files"], responses=PROBLEMS, route_class=GuardedRoute)
 read = requires("read")
 
 
-@router.get("/tasks/{task_id}/files", dependencies=[read], summary="A task's files", operation_id="listTaskFiles")
+@router.get(
+    "/tasks/{task_id}/files",
+    dependencies=[read],
+    summary="A task's files",
+    operation_id="listTaskFiles",
+    response_model_exclude_unset=True,
+)
 async def list_task_files(task_id: TaskIdPath, query: Annotated[ListQuery, Query()], service: TheService) -> FilePage:
     """All of them, by their ids."""
     query, place = lists.resume(query, lists.TASK_FILE_PLACE)
@@ -34,14 +40,23 @@ async def list_task_files(task_id: TaskIdPath, query: Annotated[ListQuery, Query
     )
 
 
-@router.get("/files", dependencies=[read], summary="Files across tasks", operation_id="listFiles")
+@router.get(
+    "/files",
+    dependencies=[read],
+    summary="Files across tasks",
+    operation_id="listFiles",
+    response_model_exclude_unset=True,
+)
 async def list_files(query: Annotated[FileQuery, Query()], service: TheService) -> FilePage:
-    """By update, oldest first."""
+    """By update, oldest first. The first page carries `events_after`, as that of tasks does."""
     query, after = lists.resume(query, lists.FILE_PLACE)
-    found = await service.tasks.list_files(query.to_filter(), after=after, limit=query.limit + 1)
+    found, events_after = await service.tasks.list_files(query.to_filter(), after=after, limit=query.limit + 1)
     page, cursor = found[: query.limit], None
     if len(found) > query.limit:
         task, file = page[-1]
         place = [lists.time_place(file.updated_at), task.task_id, file.seen.file_id]
         cursor = lists.next_cursor(query, place)
-    return FilePage.model_validate({"items": [file_json(task, file) for task, file in page], "next_cursor": cursor})
+    answer: Json = {"items": [file_json(task, file) for task, file in page], "next_cursor": cursor}
+    if events_after is not None:
+        answer["events_after"] = str(events_after)
+    return FilePage.model_validate(answer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -46,6 +46,10 @@ Cursor = Annotated[
     str | None, Field(max_length=65536, description="`next_cursor` of the page before; it holds its filters.")
 ]
 AppId = Annotated[int | None, Field(ge=0, le=2**63 - 1)]
+LabelFilters = Annotated[
+    tuple[Annotated[StorableText, AfterValidator(_label)], ...],
+    Field(max_length=16, description="`key:value`; repeat it for several, all must match."),
+]
 WITH_FILES = 50
 """Tasks on a page that shows their files, at most."""
 
@@ -91,10 +95,7 @@ class TaskQuery(ListQuery):
     user_id: Annotated[StorableText | None, Field(description="Of one of its files.")] = None
     stream_id: Annotated[StorableText | None, Field(description="Of one of its files.")] = None
     file_status: Annotated[tuple[FileStatus, ...], Split, Field(description="Of one of its files.")] = ()
-    label: Annotated[
-        tuple[Annotated[StorableText, AfterValidator(_label)], ...],
-        Field(max_length=16, description="`key:value`; repeat it for several, all must match."),
-    ] = ()
+    label: LabelFilters = ()
     registered_after: Annotated[Moment | None, Field(description=AFTER)] = None
     registered_before: Annotated[Moment | None, Field(description=BEFORE)] = None
     updated_after: Annotated[Moment | None, Field(description=AFTER)] = None
@@ -117,8 +118,7 @@ class TaskQuery(ListQuery):
         flags = Attention(0)
         for word in self.attention:
             flags |= Attention[word.upper()]
-        labels = [one.partition(":") for one in self.label]
-        return TaskFilter(**given, attention=int(flags), labels=tuple((key, value) for key, _, value in labels))
+        return TaskFilter(**given, attention=int(flags), labels=label_pairs(self.label))
 
 
 class FileQuery(ListQuery):
@@ -152,6 +152,11 @@ class CallbackQuery(ListQuery):
 
     def to_filter(self) -> CallbackFilter:
         return CallbackFilter(**self.model_dump(exclude={"limit", "cursor"}, exclude_defaults=True))
+
+
+def label_pairs(labels: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Keys and values of label filters."""
+    return tuple((key, value) for key, _, value in (label.partition(":") for label in labels))
 
 
 def resume(query: Q, read: Callable[[Any], P]) -> tuple[Q, P | None]:

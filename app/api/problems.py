@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.api.schemas import ProblemOut
-from app.errors import DatabaseUnavailable, Fault, Refusal
+from app.errors import DatabaseUnavailable, Fault, FeedPositionLost, Refusal
 
 STATUS_OF = {
     "invalid_request": 422,
@@ -23,6 +23,7 @@ STATUS_OF = {
     "method_not_allowed": 405,
     "app_conflict": 409,
     "not_pollable": 409,
+    "feed_position_lost": 410,
     "precondition_failed": 412,
     "too_large": 413,
     "unsupported_media_type": 415,
@@ -38,6 +39,7 @@ TITLES = {
     "method_not_allowed": "This method is not offered here",
     "app_conflict": "The task belongs to another app",
     "not_pollable": "The task cannot be polled",
+    "feed_position_lost": "The feed no longer holds this position",
     "precondition_failed": "The task has changed meanwhile",
     "too_large": "The body is too large",
     "unsupported_media_type": "The body must be JSON",
@@ -57,6 +59,9 @@ ADVICE = {
     "method_not_allowed": "See the documentation for the methods of this address.",
     "app_conflict": "The id is registered already under another app_id.",
     "not_pollable": "The task is untracked, its app is not configured, or its 3-day query window has closed.",
+    "feed_position_lost": "The position is older than what is kept, or of a history that a restored database does not "
+    "have. Copy `GET /v1/tasks` again and follow from its `events_after`. `oldest` and `latest` are positions to go on "
+    "from, should you know what you missed.",
     "precondition_failed": "Get the task again, look at what changed, and repeat with its new ETag.",
     "too_large": "Bodies are at most 1 MiB, batches 8 MiB; send several.",
     "unsupported_media_type": "Send the body as JSON with Content-Type: application/json.",
@@ -77,9 +82,14 @@ class Problem(HTTPException):
 
 
 def problem(
-    code: str, detail: str, *, faults: Sequence[Fault] = (), headers: dict[str, str] | None = None
+    code: str,
+    detail: str,
+    *,
+    faults: Sequence[Fault] = (),
+    headers: dict[str, str] | None = None,
+    members: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """An RFC 9457 answer."""
+    """An RFC 9457 answer; ``members`` are those of this code alone."""
     status = STATUS_OF[code]
     body: dict[str, Any] = {
         "type": f"/docs/problems#{code}",
@@ -89,6 +99,7 @@ def problem(
         "code": code,
         "request_id": structlog.contextvars.get_contextvars().get("request_id"),
     }
+    body |= members or {}
     if status == 422:
         body["errors"] = [{"pointer": fault.pointer, "detail": fault.detail} for fault in faults]
     extra = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
@@ -102,6 +113,10 @@ def add_error_answers(app: FastAPI) -> None:
 
     async def refused(request: Request, error: Refusal) -> JSONResponse:
         return problem(error.code, error.detail, faults=error.faults)
+
+    async def position_lost(request: Request, error: FeedPositionLost) -> JSONResponse:
+        bounds = {"oldest": str(error.oldest), "latest": str(error.latest)}
+        return problem(error.code, error.detail, members=bounds)
 
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         faults = [fault_of(fault) for fault in error.errors()]
@@ -119,6 +134,7 @@ def add_error_answers(app: FastAPI) -> None:
 
     handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
         Refusal: refused,
+        FeedPositionLost: position_lost,
         RequestValidationError: invalid,
         HTTPException: http,
         DatabaseUnavailable: down,

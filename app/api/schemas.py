@@ -232,6 +232,11 @@ class BatchOut(Out):
     invalid: int
 
 
+EventsAfter = Annotated[
+    str | None, Field(description="On first pages: follow `/v1/events?after=` from here, once all pages are copied.")
+]
+
+
 class TaskPage(Out):
     """A page of tasks."""
 
@@ -240,6 +245,7 @@ class TaskPage(Out):
     missing: Annotated[
         list[str] | None, Field(description="Of the `task_id`s asked for, those that are not registered.")
     ] = None
+    events_after: EventsAfter = None
 
 
 class FilePage(Out):
@@ -247,6 +253,7 @@ class FilePage(Out):
 
     items: list[FileOut]
     next_cursor: str | None
+    events_after: EventsAfter = None
 
 
 class EventOut(Out):
@@ -287,3 +294,5 @@ class ProblemOut(Out):
     code: str
     request_id: str | None
     errors: list[ProblemFault] | None = None
+    oldest: Annotated[str | None, Field(description="With `feed_position_lost`: the feed goes on from here …")] = None
+    latest: Annotated[str | None, Field(description="… to here.")] = None

@@ -33,14 +33,15 @@ read, write, admin = requires("read"), requires("write"), requires("admin")
     response_model_exclude_unset=True,
 )
 async def list_tasks(query: Annotated[TaskQuery, Query()], service: TheService) -> TaskPage:
-    """By pages; pass `next_cursor` back as `cursor` until it is null."""
+    """By pages; pass `next_cursor` back as `cursor` until it is null. To keep a copy up to date, note the first page's
+    `events_after`, copy all pages, and follow `/v1/events?after=` from there: nothing is missed."""
     query, after = lists.resume(query, lists.TASK_PLACE)
     size = lists.page_size(query)
     with_files = query.include == "files"
-    tasks, missing = await service.tasks.list_tasks(
+    found = await service.tasks.list_tasks(
         query.to_filter(), order=query.order, after=after, limit=size + 1, with_files=with_files
     )
-    more, tasks = len(tasks) > size, tasks[:size]
+    more, tasks = len(found.tasks) > size, found.tasks[:size]
     show = task_with_files_json if with_files else task_json
     page: Json = {"items": [show(task) for task in tasks], "next_cursor": None}
     if more:
@@ -48,7 +49,9 @@ async def list_tasks(query: Annotated[TaskQuery, Query()], service: TheService) 
         moment = last.registered_at if query.order == "registered_at" else last.updated_at
         page["next_cursor"] = lists.next_cursor(query, [lists.time_place(moment), last.task_id])
     if query.task_id:
-        page["missing"] = missing
+        page["missing"] = found.missing
+    if found.events_after is not None:
+        page["events_after"] = str(found.events_after)
     return TaskPage.model_validate(page)
 
 
@@ -153,20 +156,7 @@ async def list_task_events(task_id: TaskIdPath, query: Annotated[ListQuery, Quer
     """Oldest first; also of a deleted task, without contents."""
     query, place = lists.resume(query, lists.EVENT_PLACE)
     found = await service.tasks.history(task_id, after=place[0] if place else 0, limit=query.limit + 1)
-    items = [
-        {
-            "id": event.id,
-            "seq": event.seq,
-            "type": event.type,
-            "occurred_at": time_text(event.occurred_at),
-            "app_id": event.app_id,
-            "task_id": event.task_id,
-            "task_version": event.task_version,
-            "source": event.source,
-            "data": event.data,
-        }
-        for event in found[: query.limit]
-    ]
+    items = [event.to_json() for event in found[: query.limit]]
     more = len(found) > query.limit
     return EventPage.model_validate(
         {"items": items, "next_cursor": lists.next_cursor(query, [items[-1]["seq"]]) if more else None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from app.core.recording import Attention, File, LastError, Polling, Task, Tracking
 from app.core.told import LastCallback, Notice, Playlist
@@ -28,6 +28,16 @@ QUIT_REASONS = {
     1009: "channel_error", 1010: "unsupported_format", 1011: "illegal_state",
 }  # fmt: skip
 """Why a recording ended abnormally (docs/provider.md 4.3); `idle` and `max_duration` are ordinary ends."""
+
+CALLBACK_RECEIVED = "callback.received"
+"""The one event that stands in its task's own history only."""
+
+EventType = Literal[
+    "task.settled", "task.reopened", "task.expired", "task.expiring", "task.ended", "task.untracked", "task.deleted",
+    "task.registered", "task.updated", "file.updated", "file.backup_expiring", "file.backup_expired",
+    "subscription.disabled", "delivery.failed",
+]  # fmt: skip
+"""What the feed tells of."""
 
 SILENT = frozenset({"polling", "last_callback", "version", "updated_at"})
 """Fields whose change makes no new version."""
@@ -217,7 +227,7 @@ def events(before: Task | None, after: Task) -> list[Event]:
 
 def callback_received(last: LastCallback) -> Event:
     """What tells, in a task's own history, that a callback came."""
-    return Event(type="callback.received", data={"callback": last_callback_json(last)})
+    return Event(type=CALLBACK_RECEIVED, data={"callback": last_callback_json(last)})
 
 
 def deletion(task: Task) -> Event:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from app.core.public import Event
+from app.core.public import Event, Json, time_text
 from app.store.bell import EVENTS, ring
 from app.store.engine import Connection
 from app.store.models import EventRow, table_of
@@ -30,6 +30,20 @@ class StoredEvent:
     task_version: int
     source: str
     data: dict[str, Any]
+
+    def to_json(self) -> Json:
+        """As everybody is told of it."""
+        return {
+            "id": self.id,
+            "seq": self.seq,
+            "type": self.type,
+            "occurred_at": time_text(self.occurred_at),
+            "app_id": self.app_id,
+            "task_id": self.task_id,
+            "task_version": self.task_version,
+            "source": self.source,
+            "data": self.data,
+        }
 
 
 async def add(connection: Connection, events: Sequence[dict[str, Any]]) -> None:

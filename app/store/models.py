@@ -258,6 +258,16 @@ class EventRow(Base):
     data: Mapped[dict[str, Any]]
 
 
+class LostPositionsRow(Base):
+    """Positions in the feed, strictly between two, that cannot be gone on from: what stood there was purged (the row
+    whose ``after`` is -1), or a power cut may have taken it (app.store.feed)."""
+
+    __tablename__ = "lost_positions"
+
+    after: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    before: Mapped[int]
+
+
 class TombstoneRow(Base):
     """A deleted task: its version goes on should it be registered again; until then nothing brings it back."""
 

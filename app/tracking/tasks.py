@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.clock import Clock
@@ -14,7 +14,7 @@ from app.core.schedule import Urgency
 from app.errors import InvalidRequest, NotPollable, PreconditionFailed, TaskNotFound
 from app.store import callbacks as callback_store
 from app.store import events as event_store
-from app.store import listing, polls
+from app.store import feed, listing, polls
 from app.store import tasks as store
 from app.store.engine import Database
 from app.store.events import StoredEvent
@@ -22,6 +22,15 @@ from app.tracking.changes import Changes
 from app.tracking.registration import LABEL_LIMIT
 
 REFRESH_EVERY = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskList:
+    """A page of tasks, those of the ids asked for that do not exist, and where the feed goes on from a first page."""
+
+    tasks: list[Task]
+    missing: list[str]
+    events_after: int | None
 
 
 class Tasks:
@@ -80,22 +89,25 @@ class Tasks:
         after: tuple[datetime, str] | None,
         limit: int,
         with_files: bool,
-    ) -> tuple[list[Task], list[str]]:
-        """A page of tasks, and those of the ids asked for that do not exist."""
+    ) -> TaskList:
+        """A page of tasks; the first one, without ``after``, tells where the feed goes on from it."""
         async with self._database.read() as connection:
+            events_after = None if after else (await feed.bounds(connection)).newest  # before the tasks: no gap
             found = await listing.list_tasks(connection, wanted, order=order, after=after, limit=limit)
             if with_files:
                 files = await store.files_of(connection, [task.task_id for task in found])
                 found = [replace(task, files=files[task.task_id]) for task in found]
             known = await store.find_tasks(connection, wanted.task_id) if wanted.task_id else {}
-        return found, [task_id for task_id in wanted.task_id if task_id not in known]
+        missing = [task_id for task_id in wanted.task_id if task_id not in known]
+        return TaskList(found, missing, events_after)
 
     async def list_files(
         self, wanted: listing.FileFilter, *, after: tuple[datetime, str, str] | None, limit: int
-    ) -> list[tuple[Task, File]]:
-        """A page of files across tasks."""
+    ) -> tuple[list[tuple[Task, File]], int | None]:
+        """A page of files across tasks, and for the first one where the feed goes on from it."""
         async with self._database.read() as connection:
-            return await listing.list_files(connection, wanted, after=after, limit=limit)
+            events_after = None if after else (await feed.bounds(connection)).newest  # before the files: no gap
+            return await listing.list_files(connection, wanted, after=after, limit=limit), events_after
 
     # -- steering
 

@@ -41,6 +41,7 @@ ROUTES = {
     ("GET", "/v1/tasks/{task_id}/events"): "read",
     ("GET", "/v1/tasks/{task_id}/files"): "read",
     ("GET", "/v1/files"): "read",
+    ("GET", "/v1/events"): "read",
     ("POST", "/v1/callbacks/zego"): "open",
     ("GET", "/v1/callbacks"): "admin",
     ("GET", "/v1/stats"): "read",

@@ -1,0 +1,91 @@
+"""The door to the feed: every change in one order."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.keys import GuardedRoute, TheService, requires
+from app.api.lists import AppId, Ids, LabelFilters, Limit, Split, label_pairs
+from app.api.problems import PROBLEMS
+from app.api.schemas import EventOut, Out
+from app.core.public import EventType
+from app.store.feed import FeedFilter
+
+router = APIRouter(prefix="/v1", tags=["events"], responses=PROBLEMS, route_class=GuardedRoute)
+read = requires("read")
+
+LATEST = "latest"
+GREATEST = 2**63 - 1
+EXAMPLE = {
+    "items": [
+        {
+            "id": "evt_5f49efa3c174cfb0",
+            "seq": 4711,
+            "type": "task.updated",
+            "occurred_at": "2026-01-31T12:00:00.000Z",
+            "app_id": 1,
+            "task_id": "YZ4joOE4IwmFAAAT",
+            "task_version": 2,
+            "source": "poll",
+            "data": {
+                "task": {"task_id": "YZ4joOE4IwmFAAAT", "status": "ongoing", "…": "as GET /v1/tasks/{task_id}"},
+                "previous": {"status": "pending", "status_code": None},
+            },
+        }
+    ],
+    "next_after": "4711",
+}
+
+
+class FeedQuery(BaseModel):
+    """What the feed takes. An unknown parameter is refused. Sets are comma-separated."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    after: Annotated[
+        str,
+        Field(
+            pattern=r"^(latest|[0-9]{1,19})$",
+            description="`0`: from the oldest event that is kept; `latest`: only what is yet to come; "
+            "or the `next_after` of the page before, an `events_after` of a list.",
+        ),
+    ] = "0"
+    types: Annotated[tuple[EventType, ...], Split] = ()
+    task_id: Annotated[Ids, Field(description="At most 100.")] = ()
+    app_id: AppId = None
+    label: LabelFilters = ()
+    limit: Limit = 100
+
+    def to_filter(self) -> FeedFilter:
+        labels = label_pairs(self.label)
+        return FeedFilter(types=self.types, task_id=self.task_id, app_id=self.app_id, labels=labels)
+
+
+class FeedPage(Out):
+    """Events in the order of all, and the position after them."""
+
+    items: list[EventOut]
+    next_after: Annotated[str, Field(description="Pass it back as `after`. It advances on empty pages too.")]
+
+
+@router.get(
+    "/events",
+    dependencies=[read],
+    summary="Follow every change",
+    operation_id="listEvents",
+    responses={
+        200: {"content": {"application/json": {"example": EXAMPLE}}},
+        410: {"description": "`feed_position_lost`: copy what you follow again; `oldest` and `latest` are positions."},
+    },
+)
+async def list_events(query: Annotated[FeedQuery, Query()], service: TheService) -> FeedPage:
+    """In one order for all. Pass `next_after` back as `after`, also from an empty page: nothing is missed, even while
+    many changes are written at once. An event comes once here, but keep its `id` if yours must never act twice."""
+    after = await service.feed.latest() if query.after == LATEST else min(int(query.after), GREATEST)
+    page = await service.feed.read(after, query.to_filter(), limit=query.limit)
+    return FeedPage.model_validate(
+        {"items": [event.to_json() for event in page.events], "next_after": str(page.next_after)}
+    )

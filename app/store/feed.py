@@ -1,0 +1,180 @@
+"""The events in one order, for readers that follow: nothing appears behind a position that was given out.
+
+Places are taken in one order and commits are seen in another. On PostgreSQL every writing transaction announces the
+place before its first (a trigger; migration 0004), and ``feed_mark()`` is the place up to which nobody is writing any
+more. On SQLite, with one writer at a time, places are taken in the order of commits.
+
+A position is the place of an event that was seen to be committed, never a mere place taken: the number of a
+transaction that was rolled back may, after a crash, be given again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, case, exists, false, func, select, text
+
+from app.core.public import CALLBACK_RECEIVED
+from app.store.engine import Connection
+from app.store.events import StoredEvent
+from app.store.models import EventRow, LostPositionsRow, table_of
+from app.store.tasks import upsert
+
+SCANNED = 2000
+"""Events one page looks at, at most, where no index finds those that are wanted."""
+
+JUMP = 1_000_000
+"""Places left out at each start on SQLite."""
+
+PURGED = -1
+"""``lost_positions.after`` of what was purged."""
+
+_EVENTS, _LOST = table_of(EventRow), table_of(LostPositionsRow)
+_EVENT = _EVENTS.c
+_PURGED_UP_TO = func.coalesce(select(_LOST.c.before).where(_LOST.c.after == PURGED).scalar_subquery(), 0)
+_LABEL_KEY = re.compile(r"[a-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedFilter:
+    """What the feed is narrowed to; None and empty mean: not at all. ``labels``: as the event shows them."""
+
+    types: tuple[str, ...] = ()
+    task_id: tuple[str, ...] = ()
+    app_id: int | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Going on after ``oldest`` gives all that is kept; after ``newest``, all that is yet to come."""
+
+    oldest: int
+    newest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events in order, and the position after them. ``more``: there may be more already; else all was looked at."""
+
+    events: Sequence[StoredEvent]
+    next_after: int
+    more: bool
+
+
+async def bounds(connection: Connection) -> Bounds:
+    """Where the feed begins and ends. What is read after this includes every change up to ``newest``."""
+    newest = await _newest(connection, await _mark(connection))
+    oldest = await _purged(connection)
+    return Bounds(oldest, max(oldest, newest))
+
+
+async def is_lost(connection: Connection, position: int) -> bool:
+    """Whether a position is older than what is kept, ahead of the newest event, or of a time that a power cut took.
+
+    Ask it after reading a page: what is purged meanwhile is not missed unnoticed.
+    """
+    around = exists().where(_LOST.c.after < position, _LOST.c.before > position)
+    # All that is visible counts: a writer between its first two steps can move the mark back behind a given position.
+    newest = func.coalesce(select(func.max(_EVENT.seq)).scalar_subquery(), 0)
+    lost, highest, purged = (await connection.execute(select(around, newest, _PURGED_UP_TO))).one()
+    return bool(lost) or position > max(highest, purged)
+
+
+async def page(connection: Connection, after: int, wanted: FeedFilter, limit: int) -> Page:
+    """The events after a position. An empty page advances too, past what is not wanted."""
+    mark = await _mark(connection)
+    if mark <= after:
+        return Page((), after, more=False)
+    statement = _wanted(wanted, after, mark).limit(limit)
+    found = [StoredEvent(**row._mapping) for row in await connection.execute(statement)]
+    if len(found) == limit:
+        return Page(found, found[-1].seq, more=True)
+    if wanted.task_id:
+        return Page(found, max(after, await _newest(connection, mark)), more=False)
+    end, number = (await connection.execute(_scanned(after, mark))).one()
+    return Page(found, end or after, more=number == SCANNED)
+
+
+def _wanted(wanted: FeedFilter, after: int, mark: int) -> Select[Any]:
+    conditions = _conditions(wanted)
+    if not wanted.task_id:
+        end = select(_scanned(after, mark).subquery().c.end).scalar_subquery()
+        return select(_EVENTS).where(_EVENT.seq > after, _EVENT.seq <= end, *conditions).order_by(_EVENT.seq)
+    # By the index of tasks alone: left a choice, PostgreSQL's plan for any position walks the feed in search of them.
+    place = _EVENT.seq + 0
+    mine = select(_EVENT.seq).where(_EVENT.task_id.in_(wanted.task_id), place > after, place <= mark, *conditions)
+    found = mine.cte("mine").prefix_with("MATERIALIZED")
+    return select(_EVENTS).join(found, found.c.seq == _EVENT.seq).order_by(found.c.seq)
+
+
+def _scanned(after: int, mark: int) -> Select[Any, int]:
+    """The place of the last event that a page looks at, and how many it looks at."""
+    some = select(_EVENT.seq).where(_EVENT.seq > after, _EVENT.seq <= mark).order_by(_EVENT.seq).limit(SCANNED)
+    each = some.subquery("some")
+    return select(func.max(each.c.seq).label("end"), func.count().label("number")).select_from(each)
+
+
+def _conditions(wanted: FeedFilter) -> list[ColumnElement[bool]]:
+    row = _EVENT
+    conditions = [row.type.in_(wanted.types) if wanted.types else row.type != CALLBACK_RECEIVED]
+    if wanted.app_id is not None:
+        conditions.append(row.app_id == wanted.app_id)
+    for key, value in wanted.labels:
+        # No task has another key, and it would need quoting in a path.
+        fits = _LABEL_KEY.fullmatch(key)
+        conditions.append(row.data["task", "labels", key].as_string() == value if fits else false())
+    return conditions
+
+
+async def _mark(connection: Connection) -> int:
+    """The place up to which nothing can appear any more. To be read before the events, in a statement of its own."""
+    if connection.dialect.name == "sqlite":
+        statement = select(func.coalesce(func.max(_EVENT.seq), 0))
+    else:
+        statement = select(func.feed_mark())
+    mark: int = (await connection.execute(statement)).scalar_one()
+    return mark
+
+
+async def _newest(connection: Connection, mark: int) -> int:
+    statement = select(func.coalesce(func.max(_EVENT.seq), 0)).where(_EVENT.seq <= mark)
+    newest: int = (await connection.execute(statement)).scalar_one()
+    return newest
+
+
+async def _purged(connection: Connection) -> int:
+    purged: int = (await connection.execute(select(_PURGED_UP_TO))).scalar_one()
+    return purged
+
+
+async def mark_purged(connection: Connection, seq: int) -> None:
+    """Keep in mind that events up to ``seq`` are no longer in the feed; in the transaction that deletes them."""
+    await _lose(connection, PURGED, seq)
+
+
+async def jump(connection: Connection) -> None:
+    """Leave out JUMP places, on SQLite, at the start of a process; nothing on PostgreSQL.
+
+    Polls commit without waiting for the disk there: a power cut may take events that somebody has read. Their places
+    are not given again, and their positions are lost.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    newest = max(await _newest(connection, 2**63 - 1), await _purged(connection))
+    taken = (await connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = 'events'"))).scalar()
+    jumped = max(taken or 0, newest) + JUMP
+    statement = "UPDATE sqlite_sequence SET seq = :seq WHERE name = 'events'"
+    if taken is None:
+        statement = "INSERT INTO sqlite_sequence (name, seq) VALUES ('events', :seq)"
+    await connection.execute(text(statement), {"seq": jumped})
+    await _lose(connection, newest, jumped + 1)
+
+
+async def _lose(connection: Connection, after: int, before: int) -> None:
+    statement = upsert(connection)(LostPositionsRow).values(after=after, before=before)
+    wider = {"before": case((_LOST.c.before < before, before), else_=_LOST.c.before)}
+    await connection.execute(statement.on_conflict_do_update(index_elements=[_LOST.c.after], set_=wider))
