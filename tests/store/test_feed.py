@@ -244,6 +244,16 @@ async def test_a_position_is_never_a_place_that_was_taken_in_vain(database: Data
 # -- what a writer announces
 
 
+@on_postgresql
+async def test_the_mark_is_the_last_place_taken_while_nobody_writes(database: Database) -> None:
+    """Were it farther, two that begin after it was read, and commit out of order before the rows are, could fool it."""
+    reader = Reader(database)
+    await write(database, "one", "two")
+    await reader.read()
+    async with database.read() as connection:
+        assert await feed._mark(connection) == reader.seqs[-1]
+
+
 async def announced(connection: Connection) -> list[int]:
     """The places that transactions under way announce."""
     rows = await connection.execute(text("SELECT classid, objid FROM pg_locks WHERE locktype = 'advisory'"))
