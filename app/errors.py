@@ -10,6 +10,7 @@ RecorderError
 │   ├── NotPollable          not_pollable
 │   ├── PreconditionFailed   precondition_failed
 │   ├── FeedPositionLost     feed_position_lost: older than what the feed keeps, or not of this history
+│   ├── TooManyWaiting       rate_limited
 │   ├── CallbackRefused      unauthenticated: a callback whose signature, time or app is wrong
 │   └── CallbackUnreadable   unreadable_body: neither JSON nor an older form of a callback
 ├── DatabaseUnavailable      locked, gone or out of date for now: try again later
@@ -102,6 +103,12 @@ class PreconditionFailed(Refusal):
     """If-Match names another version than the present one."""
 
     code = "precondition_failed"
+
+
+class TooManyWaiting(Refusal):
+    """So many requests and streams wait here already that one more might harm them."""
+
+    code = "rate_limited"
 
 
 class FeedPositionLost(Refusal):

@@ -17,8 +17,9 @@ from app.core.schedule import Policy
 from app.errors import DatabaseUnavailable, Misconfigured
 from app.provider.client import DESCRIBE_RECORD_STATUS, DESCRIBE_TASKS, Provider
 from app.settings import ProviderApp, Settings
-from app.store import feed, schema
-from app.store.bell import POLLS, Bell
+from app.store import feed as feed_store
+from app.store import schema
+from app.store.bell import EVENTS, POLLS, Bell
 from app.store.engine import Database
 from app.ticker import Job, Ticker
 from app.tracking.apps import Apps
@@ -26,6 +27,7 @@ from app.tracking.budget import Budget
 from app.tracking.callbacks import Callbacks
 from app.tracking.changes import Changes
 from app.tracking.feed import Feed
+from app.tracking.follower import Follower
 from app.tracking.health import HealthCheck
 from app.tracking.hearing import Hearing
 from app.tracking.housekeeping import Housekeeping
@@ -36,6 +38,7 @@ from app.tracking.registration import Registration
 from app.tracking.statistics import Statistics
 from app.tracking.sweeper import Sweeper
 from app.tracking.tasks import Tasks
+from app.tracking.waiting import Waiting
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +67,8 @@ class Service:
     stats: Statistics
     apps: Apps
     housekeeping: Housekeeping
+    follower: Follower
+    waiting: Waiting
     bell: Bell
     ticker: Ticker
     health: HealthCheck
@@ -73,6 +78,7 @@ class Service:
         """Start nothing more; what is under way finishes."""
         self.poller.stop()
         self.sweeper.stop()
+        self.follower.stop()
 
 
 @asynccontextmanager
@@ -99,7 +105,7 @@ async def open_service(
     try:
         await _prepare_in_time(database, clock, patience)
         async with database.write() as connection:
-            await feed.jump(connection)
+            await feed_store.jump(connection)
         service = _build(settings, clock, policy, database, transport, role=role, simulated=simulated)
         for budget in (*service.budgets.values(), *service.list_budgets.values()):
             await budget.open()
@@ -219,6 +225,9 @@ def _build(
             jobs.append(Job("sweep", sweeper.run_once, every=timedelta(seconds=1)))
     ticker = Ticker(jobs, clock)
     bell = _bell(settings, database, clock)
+    feed = Feed(database)
+    follower = Follower(database, clock)
+    bell.on(EVENTS, follower.wake)
     if role != "api":
         bell.on(POLLS, poller.wake)
         bell.on(POLLS, lambda: ticker.wake("poll"))
@@ -232,7 +241,7 @@ def _build(
         callbacks=callbacks,
         tasks=tasks,
         observations=observations,
-        feed=Feed(database),
+        feed=feed,
         budgets=budgets,
         list_budgets=list_budgets,
         poller=poller,
@@ -241,6 +250,8 @@ def _build(
         stats=Statistics(database, clock, budgets, list_budgets, paces, callbacks, sweeping=bool(every)),
         apps=Apps(database, budgets, list_budgets),
         housekeeping=housekeeping,
+        follower=follower,
+        waiting=Waiting(clock, tasks, feed, follower),
         bell=bell,
         ticker=ticker,
         health=health,
@@ -260,11 +271,12 @@ def _bell(settings: Settings, database: Database, clock: Clock) -> Bell:
 async def running(service: Service) -> AsyncIterator[None]:
     """The background jobs at work; at the end, polls under way finish and are recorded."""
     service.ticker.start()
-    listening = asyncio.create_task(service.bell.run())
+    beside = [asyncio.create_task(service.bell.run()), asyncio.create_task(service.follower.run())]
     try:
         yield
     finally:
         service.stop()
         await service.ticker.stop()
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        for one in beside:
+            one.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)

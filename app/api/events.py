@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.keys import GuardedRoute, TheService, requires
 from app.api.lists import AppId, Ids, LabelFilters, Limit, Split, label_pairs
 from app.api.problems import PROBLEMS
 from app.api.schemas import EventOut, Out
+from app.api.waiting import Wait, unless_hung_up
 from app.core.public import EventType
 from app.store.feed import FeedFilter
 
@@ -18,6 +22,7 @@ router = APIRouter(prefix="/v1", tags=["events"], responses=PROBLEMS, route_clas
 read = requires("read")
 
 LATEST = "latest"
+POSITION = r"^(latest|[0-9]{1,19})$"
 GREATEST = 2**63 - 1
 EXAMPLE = {
     "items": [
@@ -40,28 +45,34 @@ EXAMPLE = {
 }
 
 
-class FeedQuery(BaseModel):
-    """What the feed takes. An unknown parameter is refused. Sets are comma-separated."""
+class FeedFilterQuery(BaseModel):
+    """What the feed is narrowed to. Sets are comma-separated."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    after: Annotated[
-        str,
-        Field(
-            pattern=r"^(latest|[0-9]{1,19})$",
-            description="`0`: from the oldest event that is kept; `latest`: only what is yet to come; "
-            "or the `next_after` of the page before, an `events_after` of a list.",
-        ),
-    ] = "0"
     types: Annotated[tuple[EventType, ...], Split] = ()
     task_id: Annotated[Ids, Field(description="At most 100.")] = ()
     app_id: AppId = None
     label: LabelFilters = ()
-    limit: Limit = 100
 
     def to_filter(self) -> FeedFilter:
         labels = label_pairs(self.label)
         return FeedFilter(types=self.types, task_id=self.task_id, app_id=self.app_id, labels=labels)
+
+
+class FeedQuery(FeedFilterQuery):
+    """What the feed takes. An unknown parameter is refused."""
+
+    after: Annotated[
+        str,
+        Field(
+            pattern=POSITION,
+            description="`0`: from the oldest event that is kept; `latest`: only what is yet to come; "
+            "or the `next_after` of the page before, an `events_after` of a list.",
+        ),
+    ] = "0"
+    limit: Limit = 100
+    wait: Wait = None
 
 
 class FeedPage(Out):
@@ -81,11 +92,49 @@ class FeedPage(Out):
         410: {"description": "`feed_position_lost`: copy what you follow again; `oldest` and `latest` are positions."},
     },
 )
-async def list_events(query: Annotated[FeedQuery, Query()], service: TheService) -> FeedPage:
+async def list_events(query: Annotated[FeedQuery, Query()], service: TheService, request: Request) -> FeedPage:
     """In one order for all. Pass `next_after` back as `after`, also from an empty page: nothing is missed, even while
     many changes are written at once. An event comes once here, but keep its `id` if yours must never act twice."""
     after = await service.feed.latest() if query.after == LATEST else min(int(query.after), GREATEST)
-    page = await service.feed.read(after, query.to_filter(), limit=query.limit)
+    reading = service.waiting.page(after, query.to_filter(), limit=query.limit, seconds=query.wait or 0)
+    page = await unless_hung_up(request, reading)
     return FeedPage.model_validate(
         {"items": [event.to_json() for event in page.events], "next_after": str(page.next_after)}
     )
+
+
+class StreamQuery(FeedFilterQuery):
+    """What the stream takes. An unknown parameter is refused."""
+
+    after: Annotated[str | None, Field(pattern=POSITION, description="As in the feed; default: `latest`.")] = None
+
+
+async def _start(
+    query: Annotated[StreamQuery, Query()],
+    service: TheService,
+    last_event_id: Annotated[
+        str | None, Header(pattern=POSITION, description="The `id` of the last event you got; goes before `after`.")
+    ] = None,
+) -> int:
+    """Where the stream begins. What it would end with at once is told here: a stream that has begun cannot."""
+    after = last_event_id or query.after or LATEST
+    position = await service.feed.latest() if after == LATEST else min(int(after), GREATEST)
+    await service.waiting.check(position)
+    return position
+
+
+@router.get(
+    "/events/stream",
+    dependencies=[read],
+    summary="Follow every change as a stream",
+    operation_id="streamEvents",
+    response_class=EventSourceResponse,
+    responses={410: {"description": "`feed_position_lost`, as in the feed."}},
+)
+async def stream_events(
+    query: Annotated[StreamQuery, Query()], service: TheService, start: Annotated[int, Depends(_start)]
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-Sent Events: `data` is an event as in the feed, `id` its `seq`; a comment every 15 s shows that the stream
+    lives. It ends when the service stops: come again with `Last-Event-ID`, as browsers do by themselves."""
+    async for event in service.waiting.stream(start, query.to_filter()):
+        yield ServerSentEvent(raw_data=json.dumps(event.to_json()), id=str(event.seq))

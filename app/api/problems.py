@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.api.schemas import ProblemOut
 from app.errors import DatabaseUnavailable, Fault, FeedPositionLost, Refusal
@@ -27,6 +28,7 @@ STATUS_OF = {
     "precondition_failed": 412,
     "too_large": 413,
     "unsupported_media_type": 415,
+    "rate_limited": 429,
     "unavailable": 503,
     "internal": 500,
 }
@@ -43,6 +45,7 @@ TITLES = {
     "precondition_failed": "The task has changed meanwhile",
     "too_large": "The body is too large",
     "unsupported_media_type": "The body must be JSON",
+    "rate_limited": "Too many at once",
     "unavailable": "Not available for now",
     "internal": "Our own fault",
 }
@@ -65,6 +68,7 @@ ADVICE = {
     "precondition_failed": "Get the task again, look at what changed, and repeat with its new ETag.",
     "too_large": "Bodies are at most 1 MiB, batches 8 MiB; send several.",
     "unsupported_media_type": "Send the body as JSON with Content-Type: application/json.",
+    "rate_limited": "Wait as long as Retry-After says, then try again.",
     "unavailable": "The database was away for a moment; nothing was changed. Try again after Retry-After.",
     "internal": "Tell the operators the request_id.",
 }
@@ -103,7 +107,7 @@ def problem(
     if status == 422:
         body["errors"] = [{"pointer": fault.pointer, "detail": fault.detail} for fault in faults]
     extra = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if status == 503:
+    if status in (429, 503):
         extra["Retry-After"] = str(RETRY_AFTER)
     return JSONResponse(body, status, extra | (headers or {}), media_type="application/problem+json")
 
@@ -132,7 +136,11 @@ def add_error_answers(app: FastAPI) -> None:
         structlog.get_logger(__name__).warning("database unavailable", error=str(error))
         return problem("unavailable", "the database is not available; nothing was changed, try again")
 
-    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
+    async def hung_up(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=499)  # nobody reads it
+
+    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
+        ClientDisconnect: hung_up,
         Refusal: refused,
         FeedPositionLost: position_lost,
         RequestValidationError: invalid,

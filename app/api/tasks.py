@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from app.api import lists
 from app.api.etags import expected, tag, versions
@@ -18,8 +19,11 @@ from app.api.schemas import (
     TaskOut,
     TaskPage,
 )
+from app.api.waiting import Wait, unless_hung_up
 from app.core.public import Json, task_json, task_with_files_json, time_text
-from app.errors import TaskNotFound
+from app.core.recording import Task
+from app.errors import InvalidRequest, TaskNotFound
+from app.tracking.waiting import has_ended, is_over
 
 router = APIRouter(prefix="/v1", tags=["tasks"], responses=PROBLEMS, route_class=GuardedRoute)
 read, write, admin = requires("read"), requires("write"), requires("admin")
@@ -65,11 +69,27 @@ async def list_tasks(query: Annotated[TaskQuery, Query()], service: TheService) 
 async def get_task(
     task_id: TaskIdPath,
     service: TheService,
+    request: Request,
     response: Response,
+    wait: Wait = None,
+    until: Annotated[
+        Literal["ended", "settled"] | None,
+        Query(description="Wait until the recording has `ended`, or (default) until the task is no longer `active`."),
+    ] = None,
+    version: Annotated[int | None, Query(ge=0, description="Wait until its version is another.")] = None,
     if_none_match: Annotated[str | None, Header(description="The ETag you have.")] = None,
 ) -> TaskOut:
-    """With its first files. 304 says nothing of `polling` and `last_callback`."""
-    task = await service.tasks.get(task_id)
+    """With its first files. 304 says nothing of `polling` and `last_callback`. With `wait` it may answer early: ask
+    again until the answer is what you wait for."""
+    if wait is None:
+        if until is not None or version is not None:
+            raise InvalidRequest.at("wait", "give the seconds to wait: until and version say what for")
+        task = await service.tasks.get(task_id)
+    else:
+        if until is not None and version is not None:
+            raise InvalidRequest.at("version", "wait either until something holds, or for another version")
+        waiting = service.waiting.task(task_id, _awaited(until, version), seconds=wait)
+        task = await unless_hung_up(request, waiting)
     if if_none_match is not None and (if_none_match.strip() == "*" or task.version in versions(if_none_match)):
         return Response(status_code=304, headers={"ETag": tag(task)})  # type: ignore[return-value]
     response.headers["ETag"] = tag(task)
@@ -95,12 +115,18 @@ async def patch_task(
     status_code=202,
     summary="Poll a task soon",
     operation_id="refreshTask",
+    responses={200: {"model": TaskOut, "description": "With `wait`: an answer asked after this request is recorded."}},
 )
-async def refresh_task(task_id: TaskIdPath, service: TheService, response: Response) -> TaskOut:
+async def refresh_task(
+    task_id: TaskIdPath, service: TheService, request: Request, response: Response, wait: Wait = None
+) -> TaskOut:
     """As soon as the budget allows, once however often it is asked, at most every 5 s."""
-    task = await service.tasks.refresh(task_id)
-    response.headers["ETag"] = tag(task)
-    return TaskOut(**task_with_files_json(task))
+    asked_at = service.clock.now()
+    await service.tasks.refresh(task_id)
+    if wait is not None:
+        told = service.waiting.told(task_id, since=asked_at, seconds=wait)
+        response.status_code = 200 if await unless_hung_up(request, told) else 202
+    return await _shown(service, task_id, response)
 
 
 @router.post(
@@ -161,6 +187,12 @@ async def list_task_events(task_id: TaskIdPath, query: Annotated[ListQuery, Quer
     return EventPage.model_validate(
         {"items": items, "next_cursor": lists.next_cursor(query, [items[-1]["seq"]]) if more else None}
     )
+
+
+def _awaited(until: str | None, version: int | None) -> Callable[[Task], bool]:
+    if version is not None:
+        return lambda task: task.version != version
+    return has_ended if until == "ended" else is_over
 
 
 async def _shown(service: TheService, task_id: str, response: Response) -> TaskOut:

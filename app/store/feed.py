@@ -47,6 +47,16 @@ class FeedFilter:
     app_id: int | None = None
     labels: tuple[tuple[str, str], ...] = ()
 
+    def matches(self, event: StoredEvent) -> bool:
+        """What `page` asks of the database, asked of an event in memory."""
+        labels = event.data.get("task", {}).get("labels", {})
+        return (
+            (event.type in self.types if self.types else event.type != CALLBACK_RECEIVED)
+            and (not self.task_id or event.task_id in self.task_id)
+            and self.app_id in (None, event.app_id)
+            and all(labels.get(key) == value for key, value in self.labels)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:

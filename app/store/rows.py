@@ -57,10 +57,15 @@ def to_task(row: Row[Any], files: Mapping[str, File] | None = None) -> Task:
         polling=Polling(
             next_poll_at=values["next_poll_at"],
             listed=values["listed"],
-            last_error=LastError(**error | {"at": datetime.fromisoformat(error["at"])}) if error else None,
+            last_error=last_error(error),
             **{name: values[name] for name in _POLLING},
         ),
     )
+
+
+def last_error(error: dict[str, Any] | None) -> LastError | None:
+    """A task's last error as it is stored."""
+    return LastError(**error | {"at": datetime.fromisoformat(error["at"])}) if error else None
 
 
 def task_values(task: Task) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from app.core.recording import (
     Attention,
     Basis,
     File,
+    LastError,
     Task,
     Tracking,
 )
 from app.store.engine import Connection
 from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
-from app.store.rows import TASK_COLUMNS, TASKS, file_values, task_values, to_file, to_task
+from app.store.rows import TASK_COLUMNS, TASKS, file_values, last_error, task_values, to_file, to_task
 
 INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """Each engine's own INSERT, which knows ON CONFLICT."""
@@ -159,6 +160,18 @@ async def save_answer(connection: Connection, task_id: str, body: str, *, asked_
     """Keep the provider's raw answer, unless that of a later claim is kept already."""
     row = {"task_id": task_id, "asked_at": asked_at, "claim_no": claim_no, "body": body}
     await connection.execute(_upsert_answer(connection.dialect.name), row)
+
+
+async def last_told(connection: Connection, task_id: str) -> tuple[datetime | None, LastError | None] | None:
+    """When the last answer was asked for, and the last poll's error; None if there is no such task."""
+    statement = (
+        select(AnswerRow.asked_at, TaskRow.last_error)
+        .select_from(TaskRow)
+        .outerjoin(AnswerRow, AnswerRow.task_id == TaskRow.task_id)
+        .where(TaskRow.task_id == task_id)
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    return (row.asked_at, last_error(row.last_error)) if row else None
 
 
 async def find_answer(connection: Connection, task_id: str) -> tuple[datetime, str] | None:

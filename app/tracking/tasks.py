@@ -61,6 +61,15 @@ class Tasks:
             task = await store.find_task(connection, task_id, files=False)
         return task.version if task else None
 
+    async def was_told(self, task_id: str, *, since: datetime) -> bool:
+        """Whether a poll asked since then has told something, be it an error. Raises TaskNotFound."""
+        async with self._database.read() as connection:
+            told = await store.last_told(connection, task_id)
+        if told is None:
+            raise TaskNotFound(f"no task {task_id} is registered")
+        asked_at, error = told
+        return (asked_at is not None and asked_at >= since) or (error is not None and error.at >= since)
+
     async def answer(self, task_id: str) -> tuple[datetime, str] | None:
         """The provider's last raw answer and when it was asked for; None before the first. Raises TaskNotFound."""
         async with self._database.read() as connection:

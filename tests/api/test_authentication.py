@@ -42,6 +42,7 @@ ROUTES = {
     ("GET", "/v1/tasks/{task_id}/files"): "read",
     ("GET", "/v1/files"): "read",
     ("GET", "/v1/events"): "read",
+    ("GET", "/v1/events/stream"): "read",
     ("POST", "/v1/callbacks/zego"): "open",
     ("GET", "/v1/callbacks"): "admin",
     ("GET", "/v1/stats"): "read",
@@ -108,6 +109,7 @@ async def test_each_route_lets_in_its_role_and_those_above_it_alone(
         "a key by another scheme": ({"Authorization": f"Basic {SECRETS['admin']}"}, "", None),
         **{role: (bearer(secret), "", role) for role, secret in SECRETS.items()},
     }
+    guarded.stop()  # streams end at once
     for method, path in routes(create_app(guarded)):
         for caller, (headers, query, role) in callers.items():
             url = path.replace("{task_id}", task_id()) + query
