@@ -81,7 +81,8 @@ def migrate() -> None:
             await database.close()
         typer.echo("The schema is up to date.")
 
-    _run(work(_settings()))
+    # It listens nowhere, so it may do without the keys that serving the network takes.
+    _run(work(_settings(host="127.0.0.1")))
 
 
 @cli.command()
@@ -188,6 +189,11 @@ def _url(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def _from_here(url: str) -> str:
+    """The URL by which this machine reaches what listens on all its addresses."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
 def _greeting(settings: Settings, url: str, *, simulated: bool) -> str:
     apps = ", ".join(map(str, settings.apps))
     lines = [f"recording-status is ready on {url}, documentation on {url}/docs (app {apps})"]
@@ -231,7 +237,7 @@ async def _demonstrate(host: str | None, port: int | None) -> None:
             simulated=True,
             tasks=tasks,
             policy=Policy(recording_early=timedelta(seconds=5)),
-            beside=lambda url: simulator.send_callbacks(provider, f"{url}/v1/callbacks/zego"),
+            beside=lambda url: simulator.send_callbacks(provider, f"{_from_here(url)}/v1/callbacks/zego"),
         )
 
 

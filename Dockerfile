@@ -1,0 +1,43 @@
+# The service and what it needs to run. Nothing that built it gets into the image, and no secret is ever needed for it.
+FROM python:3.13.11-slim-trixie AS base
+
+FROM base AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /build
+# What changes seldom comes first: a change of our code builds only the last step anew.
+COPY requirements.txt requirements-build.txt ./
+RUN python -m venv tools \
+    && tools/bin/python -m pip install --require-hashes --only-binary :all: -r requirements-build.txt \
+    && python -m venv --without-pip /opt/recording-status \
+    && tools/bin/python -m pip --python /opt/recording-status install \
+       --require-hashes --only-binary :all: -r requirements.txt
+COPY pyproject.toml README.md ./
+COPY app app
+COPY migrations migrations
+RUN tools/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+    && tools/bin/python -m pip --python /opt/recording-status install --no-deps dist/*.whl
+COPY deploy/alive.py /opt/recording-status/alive.py
+
+FROM base
+LABEL org.opencontainers.image.title="recording-status" \
+      org.opencontainers.image.description="Certainty about ZEGOCLOUD Cloud Recording tasks"
+# For SQLite, and for the demonstration. The user is a number, so that Kubernetes can see that it is not root.
+RUN install -d -o 10001 -g 10001 -m 0700 /data
+COPY --from=build /opt/recording-status /opt/recording-status
+ENV PATH=/opt/recording-status/bin:$PATH \
+    HOST=0.0.0.0 \
+    LOG_FORMAT=json
+# The base brings the standard library uncompiled, and later nothing can be written: what the service imports of it is
+# compiled here, instead of at each start.
+RUN recording-status --help >/dev/null
+# The default database, ./data/recordings.db, is thereby on the volume. DATABASE_URL is left unset: DATABASE_URL_FILE
+# would have no effect beside it.
+WORKDIR /
+VOLUME /data
+USER 10001:10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-IS", "/opt/recording-status/alive.py"]
+ENTRYPOINT ["recording-status"]
+CMD ["serve"]
