@@ -15,6 +15,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from app.clock import Clock
 from app.errors import DatabaseUnavailable
+from app.store.engine import work_in_background
 
 log = structlog.get_logger(__name__)
 
@@ -90,6 +91,7 @@ class Ticker:
             return
         # Whoever woke the job lent it the context of a request; what follows is not that request's doing.
         structlog.contextvars.clear_contextvars()
+        work_in_background()
         self._running.add(job.name)
         self._idle.clear()
         try:

@@ -99,7 +99,7 @@ async def prepare(database: Database) -> None:
     try:
         if database.is_sqlite:
             await schema.migrate(database)
-        elif not await schema.is_current(database):
+        elif not await schema.fits(database):
             raise Misconfigured(["DATABASE_URL: its schema is not this version's; run `recording-status migrate`"])
         await database.synchronise()
     except DatabaseUnavailable as error:

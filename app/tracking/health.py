@@ -31,7 +31,7 @@ class HealthCheck:
         checks = {"database": "ok", "schema": "ok", "jobs": f"stuck: {', '.join(stuck)}" if stuck else "ok"}
         provider: dict[str, str] = {}
         try:
-            if not await schema.is_current(self._database):
+            if not await schema.fits(self._database):
                 checks["schema"] = "not this version's; run `recording-status migrate`"
             else:
                 for app_id, budget in self._budgets.items():
