@@ -29,6 +29,19 @@ class Job:
     every: timedelta
     stuck_after: timedelta = timedelta(minutes=2)
 
+    @property
+    def patience(self) -> timedelta:
+        """How long it may be silent, between its runs and in one."""
+        return self.every + self.stuck_after
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A job's last sign of life: seconds since, and whether it ought to have shown another long ago."""
+
+    ago: float
+    stuck: bool
+
 
 class Ticker:
     """Runs the jobs until it is stopped, and knows when each last showed a sign of life."""
@@ -68,14 +81,13 @@ class Ticker:
         """A long run is getting on with its work."""
         self._alive_at[name] = self._clock.monotonic()
 
-    def stuck(self) -> list[str]:
-        """The jobs that have shown no sign of life for too long."""
+    def heartbeats(self) -> dict[str, Heartbeat]:
+        """Of each job that was started: how long ago it last showed a sign of life, and whether that is too long."""
         now = self._clock.monotonic()
-        return [
-            name
+        return {
+            name: Heartbeat(now - alive_at, stuck=now - alive_at > self._jobs[name].patience.total_seconds())
             for name, alive_at in self._alive_at.items()
-            if now - alive_at > (self._jobs[name].every + self._jobs[name].stuck_after).total_seconds()
-        ]
+        }
 
     async def stop(self) -> None:
         """Start no more runs and wait for those under way."""

@@ -189,7 +189,7 @@ def _build(
     if every:
         jobs.append(Job("sweep", sweeper.run_once, every=timedelta(seconds=1)))
     ticker = Ticker(jobs, clock)
-    health = HealthCheck(database, budgets, ticker.stuck)
+    health = HealthCheck(database, budgets, ticker.heartbeats)
     return Service(
         settings=settings,
         clock=clock,

@@ -228,9 +228,10 @@ class Database:
     async def checkpoint(self) -> None:
         """Move what was written to SQLite's log into its file, here rather than after somebody's commit."""
         if self.is_sqlite:
-            async with self._lane.reading.connect() as connection:
-                raw = await connection.get_raw_connection()
-                await raw.driver_connection.run("execute", "PRAGMA wal_checkpoint(PASSIVE)", ())  # type: ignore[union-attr]
+            with unavailable_if_down():
+                async with self._lane.reading.connect() as connection:
+                    raw: Any = await connection.get_raw_connection()
+                    await raw.driver_connection.run("execute", "PRAGMA wal_checkpoint(PASSIVE)", ())
 
     async def synchronise(self) -> None:
         """Set the service's clock by the database's."""

@@ -29,7 +29,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done in connections' threads, in order."""
     made: list[str] = []
-    execute = SqliteConnection._execute
+    execute: Any = SqliteConnection._execute
 
     async def counted(self: SqliteConnection, fn: Any, *args: Any, **options: Any) -> Any:
         made.append(args[1] if fn == self._run else fn.__name__)
