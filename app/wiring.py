@@ -103,7 +103,8 @@ async def prepare(database: Database) -> None:
             raise Misconfigured(["DATABASE_URL: its schema is not this version's; run `recording-status migrate`"])
         await database.synchronise()
     except DatabaseUnavailable as error:
-        raise Misconfigured([f"DATABASE_URL: cannot use the database: {error}"]) from error
+        reason = database.unwritable() or str(error)
+        raise Misconfigured([f"DATABASE_URL: cannot use the database: {reason}"]) from error
 
 
 def _build(

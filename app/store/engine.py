@@ -9,8 +9,9 @@ Requests and background jobs have connections of their own, so neither can use u
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,6 +106,13 @@ class Database:
             self._requests, self._jobs = map(self._postgresql_lane, (REQUESTS, JOBS))
             self.engine = self._requests.writing
 
+    def unwritable(self) -> str | None:
+        """What keeps SQLite's file from being written; None: nothing that can be seen from here."""
+        file = Path(self.url.removeprefix("sqlite+aiosqlite:///"))
+        places = [file.parent, file] if file.exists() else [file.parent]
+        faulty = [place for place in places if not os.access(place, os.W_OK)] if self.is_sqlite else []
+        return f"{faulty[0]} cannot be written, or is not there" if faulty else None
+
     @property
     def engines(self) -> set[AsyncEngine]:
         """All that hold connections."""
@@ -115,7 +123,9 @@ class Database:
         return self._jobs if _in_background.get() else self._requests
 
     def _sqlite_engine(self, begin: str, *, connections: int, busy: float, wait: float) -> AsyncEngine:
-        Path(self.url.removeprefix("sqlite+aiosqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(self.url.removeprefix("sqlite+aiosqlite:///")).parent
+        with suppress(OSError):  # told in plain words when it is used: `unwritable`
+            folder.mkdir(parents=True, exist_ok=True)
         engine = create_async_engine(
             self.url,
             pool_size=connections,
