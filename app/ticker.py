@@ -15,6 +15,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from app.clock import Clock
 from app.errors import DatabaseUnavailable
+from app.store.engine import work_in_background
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +28,19 @@ class Job:
     run_once: Callable[[], Awaitable[object]]
     every: timedelta
     stuck_after: timedelta = timedelta(minutes=2)
+
+    @property
+    def patience(self) -> timedelta:
+        """How long it may be silent, between its runs and in one."""
+        return self.every + self.stuck_after
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A job's last sign of life: seconds since, and whether it ought to have shown another long ago."""
+
+    ago: float
+    stuck: bool
 
 
 class Ticker:
@@ -67,14 +81,13 @@ class Ticker:
         """A long run is getting on with its work."""
         self._alive_at[name] = self._clock.monotonic()
 
-    def stuck(self) -> list[str]:
-        """The jobs that have shown no sign of life for too long."""
+    def heartbeats(self) -> dict[str, Heartbeat]:
+        """Of each job that was started: how long ago it last showed a sign of life, and whether that is too long."""
         now = self._clock.monotonic()
-        return [
-            name
+        return {
+            name: Heartbeat(now - alive_at, stuck=now - alive_at > self._jobs[name].patience.total_seconds())
             for name, alive_at in self._alive_at.items()
-            if now - alive_at > (self._jobs[name].every + self._jobs[name].stuck_after).total_seconds()
-        ]
+        }
 
     async def stop(self) -> None:
         """Start no more runs and wait for those under way."""
@@ -90,6 +103,7 @@ class Ticker:
             return
         # Whoever woke the job lent it the context of a request; what follows is not that request's doing.
         structlog.contextvars.clear_contextvars()
+        work_in_background()
         self._running.add(job.name)
         self._idle.clear()
         try:

@@ -136,11 +136,12 @@ async def prepare(database: Database) -> None:
     try:
         if database.is_sqlite:
             await schema.migrate(database)
-        elif not await schema.is_current(database):
+        elif not await schema.fits(database):
             raise Misconfigured(["DATABASE_URL: its schema is not this version's; run `recording-status migrate`"])
         await database.synchronise()
     except DatabaseUnavailable as error:
-        raise Misconfigured([f"DATABASE_URL: cannot use the database: {error}"]) from error
+        reason = database.unwritable() or str(error)
+        raise Misconfigured([f"DATABASE_URL: cannot use the database: {reason}"]) from error
 
 
 def _build(
@@ -231,7 +232,7 @@ def _build(
     if role != "api":
         bell.on(POLLS, poller.wake)
         bell.on(POLLS, lambda: ticker.wake("poll"))
-    health = HealthCheck(database, budgets, ticker.stuck)
+    health = HealthCheck(database, budgets, ticker.heartbeats)
     return Service(
         settings=settings,
         role=role,

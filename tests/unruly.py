@@ -61,7 +61,7 @@ class Fuse:
             self.left -= 1
 
     def guard(self, database: Database) -> None:
-        for engine in (database.engine, database._reading):
+        for engine in database.engines:
             event.listen(engine.sync_engine, "before_cursor_execute", self.burn)
             event.listen(engine.sync_engine, "commit", self.burn)
 

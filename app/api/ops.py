@@ -22,6 +22,10 @@ class Ready(BaseModel):
 
     status: Literal["ok", "degraded", "down"]
     checks: Annotated[dict[str, str] | None, Field(description="Left out without a key.")] = None
+    jobs: Annotated[
+        dict[str, float] | None,
+        Field(description="Seconds since each background job of this process last showed a sign of life. As `checks`."),
+    ] = None
     simulated: bool
 
 
@@ -38,5 +42,8 @@ async def readyz(service: TheService, known: Annotated[bool, Depends(is_known)],
     """Trouble of the provider is `degraded` with 200: asking us still makes sense."""
     health: Health = await service.health.examine()
     response.status_code = 503 if health.status == "down" else 200
-    checks = health.checks if known else None
-    return Ready(status=health.status, checks=checks, simulated=service.simulated)
+    ready = Ready(status=health.status, simulated=service.simulated)
+    if known:
+        ready.checks = health.checks
+        ready.jobs = {name: round(ago, 1) for name, ago in health.heartbeats.items()}
+    return ready

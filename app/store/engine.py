@@ -2,31 +2,41 @@
 
 ``read()`` and ``write()`` hand out a connection inside one transaction; everything below them in this room takes that
 connection and never commits. A database that is locked, gone or full shows as DatabaseUnavailable.
+
+Requests and background jobs have connections of their own, so neither can use up what the other needs.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import os
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Double, event, func, make_url, select
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.functions import FunctionElement
 
 from app.clock import Clock, wall_time
-from app.errors import DatabaseUnavailable
 from app.store import sqlite
+from app.store.trouble import unavailable_if_down
 
 Connection = AsyncConnection
 
-POOL_SIZE = 10
+REQUESTS, JOBS = 10, 5
+"""Connections for requests, and for background jobs, of one process. A poll needs one for some milliseconds twice."""
+
+WRITERS = 5
+"""Of each, those that may stand in line for SQLite's one writer at a time, so that none waits behind a crowd."""
+
 WAIT = 5.0
 """Seconds to wait for a connection, for another writer's lock, and for PostgreSQL to accept a connection."""
 
@@ -35,6 +45,16 @@ PGBOUNCER = "pgbouncer"
 
 STATEMENT = 10.0
 """Seconds a statement may take on PostgreSQL."""
+
+IDLE = 30.0
+"""Seconds after which PostgreSQL ends a transaction whose process says nothing more."""
+
+_in_background: ContextVar[bool] = ContextVar("in_background", default=False)
+
+
+def work_in_background() -> None:
+    """What this asyncio task, and those it starts, do from here on is the work of a background job."""
+    _in_background.set(True)
 
 
 class budget_clock(FunctionElement[float]):  # noqa: N801 - it is written like a function in statements
@@ -58,8 +78,17 @@ def _postgresql_clock(element: Any, compiler: Any, **kw: Any) -> str:
     return "extract(epoch FROM clock_timestamp())::double precision"
 
 
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """The connections of requests, or of jobs. ``turns``: how many may ask for one to write at a time."""
+
+    reading: AsyncEngine
+    writing: AsyncEngine
+    turns: asyncio.Semaphore
+
+
 class Database:
-    """One database, its pool of connections and its clock."""
+    """One database, its pools of connections and its clock."""
 
     def __init__(self, url: str, clock: Clock) -> None:
         self.url = url
@@ -71,13 +100,38 @@ class Database:
         if self.is_sqlite:
             # One writer at a time is all SQLite has: a pool of one connection is a fair queue for it.
             self.engine = self._sqlite_engine("BEGIN IMMEDIATE", connections=1, busy=SQLITE_BUSY, wait=2 * WAIT)
-            self._reading = self._sqlite_engine("BEGIN", connections=POOL_SIZE, busy=WAIT, wait=WAIT)
+            self._requests, self._jobs = (
+                _Lane(
+                    self._sqlite_engine("BEGIN", connections=size, busy=WAIT, wait=WAIT),
+                    self.engine,
+                    asyncio.Semaphore(WRITERS),
+                )
+                for size in (REQUESTS, JOBS)
+            )
         else:
-            self.engine = self._postgresql_engine()
-            self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+            self._requests, self._jobs = map(self._postgresql_lane, (REQUESTS, JOBS))
+            self.engine = self._requests.writing
+
+    def unwritable(self) -> str | None:
+        """What keeps SQLite's file from being written; None: nothing that can be seen from here."""
+        file = Path(self.url.removeprefix("sqlite+aiosqlite:///"))
+        places = [file.parent, file] if file.exists() else [file.parent]
+        faulty = [place for place in places if not os.access(place, os.W_OK)] if self.is_sqlite else []
+        return f"{faulty[0]} cannot be written, or is not there" if faulty else None
+
+    @property
+    def engines(self) -> set[AsyncEngine]:
+        """All that hold connections."""
+        return {engine for lane in (self._requests, self._jobs) for engine in (lane.reading, lane.writing)}
+
+    @property
+    def _lane(self) -> _Lane:
+        return self._jobs if _in_background.get() else self._requests
 
     def _sqlite_engine(self, begin: str, *, connections: int, busy: float, wait: float) -> AsyncEngine:
-        Path(self.url.removeprefix("sqlite+aiosqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(self.url.removeprefix("sqlite+aiosqlite:///")).parent
+        with suppress(OSError):  # told in plain words when it is used: `unwritable`
+            folder.mkdir(parents=True, exist_ok=True)
         engine = create_async_engine(
             self.url,
             pool_size=connections,
@@ -104,11 +158,16 @@ class Database:
 
         return engine
 
-    def _postgresql_engine(self) -> AsyncEngine:
+    def _postgresql_lane(self, size: int) -> _Lane:
+        engine = self._postgresql_engine(STATEMENT, pool_size=size, max_overflow=0, pool_timeout=WAIT)
+        reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        return _Lane(reading, engine, asyncio.Semaphore(size))
+
+    def _postgresql_engine(self, statement: float | None, **pool: Any) -> AsyncEngine:
         limits = {
-            "statement_timeout": f"{STATEMENT:.0f}s",
-            "lock_timeout": f"{WAIT:.0f}s",
-            "idle_in_transaction_session_timeout": "30s",
+            "statement_timeout": _milliseconds(statement or 0),
+            "lock_timeout": _milliseconds(WAIT),
+            "idle_in_transaction_session_timeout": _milliseconds(IDLE),
         }
         # PgBouncer gives each transaction another connection: what was prepared or set on the last one is not there.
         unprepared = {
@@ -118,22 +177,21 @@ class Database:
         }
         return create_async_engine(
             make_url(self.url).difference_update_query([PGBOUNCER]),
-            pool_size=POOL_SIZE,
-            max_overflow=0,
-            pool_timeout=WAIT,
             connect_args={
                 "timeout": WAIT,
-                "command_timeout": STATEMENT + 1,
+                # Should the server not even say that time is up.
+                "command_timeout": statement and statement + 1,
                 "server_settings": {"application_name": "recording-status"} | ({} if self.is_pooled else limits),
             }
             | (unprepared if self.is_pooled else {}),
+            **pool,
         )
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Connection]:
         """A connection to ask with. On PostgreSQL each statement sees the newest commits."""
         with unavailable_if_down():
-            async with self._reading.begin() as connection:
+            async with self._lane.reading.begin() as connection:
                 yield connection
 
     @asynccontextmanager
@@ -144,13 +202,33 @@ class Database:
         power cut: for what the provider can be asked again. PostgreSQL makes no difference.
         """
         with unavailable_if_down():
-            async with self.engine.connect() as connection:
+            async with self._writer() as connection:
                 await connection.execution_options(durable=durable)
                 connection.info.pop("rings", None)
                 async with self.transaction(connection):
                     yield connection
                 if rings := connection.info.pop("rings", None):
                     self.committed(rings)
+
+    @asynccontextmanager
+    async def _writer(self) -> AsyncIterator[Connection]:
+        lane = self._lane
+        async with asyncio.timeout(WAIT):
+            await lane.turns.acquire()
+        try:
+            async with lane.writing.connect() as connection:
+                yield connection
+        finally:
+            lane.turns.release()
+
+    @asynccontextmanager
+    async def unhurried(self) -> AsyncIterator[Connection]:
+        """A connection of its own, closed afterwards, whose statements may take their time: for migrations."""
+        engine = self.engine if self.is_sqlite else self._postgresql_engine(None, poolclass=NullPool)
+        with unavailable_if_down():
+            async with engine.connect() as connection:
+                yield connection
+                await connection.invalidate()
 
     @asynccontextmanager
     async def transaction(self, connection: Connection) -> AsyncIterator[None]:
@@ -176,9 +254,10 @@ class Database:
     async def checkpoint(self) -> None:
         """Move what was written to SQLite's log into its file, here rather than after somebody's commit."""
         if self.is_sqlite:
-            async with self._reading.connect() as connection:
-                raw = await connection.get_raw_connection()
-                await raw.driver_connection.run("execute", "PRAGMA wal_checkpoint(PASSIVE)", ())  # type: ignore[union-attr]
+            with unavailable_if_down():
+                async with self._lane.reading.connect() as connection:
+                    raw: Any = await connection.get_raw_connection()
+                    await raw.driver_connection.run("execute", "PRAGMA wal_checkpoint(PASSIVE)", ())
 
     async def synchronise(self) -> None:
         """Set the service's clock by the database's."""
@@ -195,8 +274,12 @@ class Database:
             return wall
 
     async def close(self) -> None:
-        await self.engine.dispose()
-        await self._reading.dispose()
+        for engine in self.engines:
+            await engine.dispose()
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}"
 
 
 SQLITE_BUSY = 0.02
@@ -209,32 +292,3 @@ SQLITE_PRAGMAS = (
     "wal_autocheckpoint=25000",  # pages: a net only, `checkpoint` comes long before
     "foreign_keys=ON",
 )
-
-# SQLSTATE classes: connection, insufficient resources, operator intervention, system error, and the single states for
-# lock not available, deadlock, serialisation failure, statement time-out.
-_TRANSIENT = ("08", "53", "57", "58", "55P03", "40P01", "40001")
-
-
-@contextmanager
-def unavailable_if_down() -> Iterator[None]:
-    """Turns what drivers raise for a database that is locked, gone or full into DatabaseUnavailable."""
-    try:
-        yield
-    except Exception as error:
-        if _is_down(error):
-            raise DatabaseUnavailable(str(error).splitlines()[0] if str(error) else repr(error)) from error
-        raise
-
-
-def _is_down(error: BaseException) -> bool:
-    if isinstance(error, (OSError, PoolTimeoutError, TimeoutError)):
-        return True
-    if not isinstance(error, DBAPIError):
-        return False
-    if error.connection_invalidated:
-        return True
-    state = getattr(error.orig, "sqlstate", None)
-    if state:
-        return str(state).startswith(_TRANSIENT)
-    missing = "no such table" in str(error.orig)
-    return isinstance(error, OperationalError) and not missing

@@ -31,9 +31,8 @@ class SqliteConnection(aiosqlite.Connection):
 
     async def run(self, method: str, sql: str, parameters: Any) -> tuple[sqlite3.Cursor, Sequence[Any]]:
         """The closed cursor, and all rows."""
-        done: tuple[sqlite3.Cursor, Sequence[Any]] = await self._execute(  # type: ignore[no-untyped-call]
-            self._run, method, sql, parameters
-        )
+        ask: Any = self._execute  # it has no types
+        done: tuple[sqlite3.Cursor, Sequence[Any]] = await ask(self._run, method, sql, parameters)
         return done
 
     def _run(self, method: str, sql: str, parameters: Any) -> tuple[sqlite3.Cursor, Sequence[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,8 +10,18 @@ import httpx
 from sqlalchemy import text
 
 from app.provider.simulator import Server
-from app.wiring import Service, open_service
-from tests.world import APP, OTHER_APP, TWO_APPS, BreakableDatabase, MakeSettings, open_client, register, task_id
+from app.wiring import Service, open_service, running
+from tests.world import (
+    APP,
+    OTHER_APP,
+    TWO_APPS,
+    BreakableDatabase,
+    HandClock,
+    MakeSettings,
+    open_client,
+    register,
+    task_id,
+)
 
 ALL_WELL = {"database": "ok", "schema": "ok", "jobs": "ok", f"provider.{APP}": "ok"}
 
@@ -18,7 +29,28 @@ ALL_WELL = {"database": "ok", "schema": "ok", "jobs": "ok", f"provider.{APP}": "
 async def test_a_ready_service_says_what_it_looked_at(client: httpx.AsyncClient) -> None:
     assert (await client.get("/livez")).json() == {"status": "ok"}
     response = await client.get("/readyz")
-    assert (response.status_code, response.json()) == (200, {"status": "ok", "checks": ALL_WELL, "simulated": False})
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok", "checks": ALL_WELL, "jobs": {}, "simulated": False}
+
+
+async def test_each_jobs_heartbeat_is_told_and_a_silent_one_is_down_until_it_speaks(
+    client: httpx.AsyncClient, service: Service, clock: HandClock
+) -> None:
+    async with running(service):
+        await asyncio.sleep(0.3)  # the first runs are over
+        assert {"poll", "sweep", "housekeeping"} <= set((await client.get("/readyz")).json()["jobs"])
+        clock.advance(100)
+        service.ticker.beat("housekeeping")
+        clock.advance(100)
+        ready = (await client.get("/readyz")).json()
+        assert (ready["status"], ready["jobs"]["housekeeping"]) == ("down", 100.0)
+        assert "poll" in ready["checks"]["jobs"]
+        assert "housekeeping" not in ready["checks"]["jobs"]
+        async with asyncio.timeout(5):
+            while (await client.get("/readyz")).status_code == 503:
+                for job in ready["jobs"]:
+                    service.ticker.wake(job)
+                await asyncio.sleep(0.05)
 
 
 async def test_each_app_is_looked_at(settings: MakeSettings) -> None:

@@ -9,15 +9,16 @@ from datetime import timedelta
 import pytest
 
 from app.clock import SystemClock
-from app.core.recording import Attention, Status, Tracking
+from app.core.recording import Attention, Observation, Status, Tracking
 from app.core.schedule import Policy, Urgency
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, TaskUnknown
+from app.provider.client import Described
 from app.provider.simulator import Server, Simulator, serve
 from app.store import polls
 from app.store import tasks as task_store
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service, running
-from tests.world import APP, SECRET, MakeSettings
+from tests.world import APP, SECRET, MakeSettings, claim
 
 FAST = Policy(recording_early=timedelta(seconds=0.2), retry_first=timedelta(seconds=0.1))
 NO_HORIZON = timedelta(0)
@@ -236,3 +237,24 @@ async def test_the_services_clock_is_set_by_the_database(database_url: str, sett
         await service.database.synchronise()
         assert abs((service.clock.now() - before).total_seconds()) < 1
         assert isinstance(service.clock, SystemClock)
+
+
+async def test_the_answer_of_a_process_that_was_frozen_writes_over_nothing_newer(
+    settings: MakeSettings, provider: Server
+) -> None:
+    """It asked before it froze; its task and its permit went to another, which has heard more meanwhile."""
+    task_id = provider.simulator.start("normal", duration=6000)
+    async with open_service(settings(zego_api_url=provider.url)) as service:
+        await register(service, task_id)
+        frozen = await claim(service, task_id)
+        newer = await claim(service, task_id)
+        for claimed, status in ((newer, Status.COMPLETED), (frozen, Status.ONGOING)):
+            seen = Observation(claim_no=claimed.claim_no, asked_at=service.clock.now(), status=status)
+            async with service.database.write() as connection:
+                await service.observations.observe(connection, claimed, Described(seen, "{}", request_id=None))
+        task = await service.tasks.get(task_id)
+        assert (task.status, task.claim_no) == (Status.COMPLETED, newer.claim_no)
+        async with service.database.write() as connection:
+            unknown = TaskUnknown("not_found", "as it was before")
+            await service.observations.poll_failed(connection, frozen, unknown)
+        assert (await service.tasks.get(task_id)).status is Status.COMPLETED
