@@ -31,7 +31,7 @@ class SqliteConnection(aiosqlite.Connection):
 
     async def run(self, method: str, sql: str, parameters: Any) -> tuple[sqlite3.Cursor, Sequence[Any]]:
         """The closed cursor, and all rows."""
-        done: tuple[sqlite3.Cursor, Sequence[Any]] = await self._execute(self._run, method, sql, parameters)
+        done: tuple[sqlite3.Cursor, Sequence[Any]] = await self._execute(self._run, method, sql, parameters)  # type: ignore[no-untyped-call]
         return done
 
     def _run(self, method: str, sql: str, parameters: Any) -> tuple[sqlite3.Cursor, Sequence[Any]]:
