@@ -24,6 +24,12 @@ class SecretBox:
     def __init__(self, keys: Sequence[str], *, on_loopback: bool) -> None:
         self._keys, self._on_loopback = tuple(keys), on_loopback
 
+    @classmethod
+    def of(cls, secret_key: str | None, *, on_loopback: bool) -> SecretBox:
+        """The box for SECRET_KEY as it is set: keys separated by commas, white space around them does not count."""
+        keys = (key.strip() for key in (secret_key or "").split(","))
+        return cls([key for key in keys if key], on_loopback=on_loopback)
+
     @property
     def is_locked(self) -> bool:
         """Whether secrets are encrypted."""

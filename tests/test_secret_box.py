@@ -63,6 +63,18 @@ def test_keys_rotate_the_first_seals_and_all_open() -> None:
     assert not both.is_stale(again)
 
 
+@pytest.mark.parametrize("text", ["new,old", " new , old ,", ",new,,old\n"])
+def test_keys_are_separated_by_commas(text: str) -> None:
+    told = SecretBox.of(text, on_loopback=False)
+    assert box("new").open(told.seal(SECRET)) == SECRET
+    assert told.open(box("old").seal(SECRET)) == SECRET
+
+
+@pytest.mark.parametrize("text", [None, "", " , "])
+def test_no_key_is_no_key(text: str | None) -> None:
+    assert not SecretBox.of(text, on_loopback=False).can_keep
+
+
 def test_without_a_key_secrets_are_kept_on_loopback_only() -> None:
     on_loopback, outside = box(on_loopback=True), box()
     assert (on_loopback.can_keep, on_loopback.is_locked) == (True, False)
