@@ -31,6 +31,9 @@ class Clock(Protocol):
     def token(self) -> str:
         """16 random hex digits."""
 
+    def secret(self, size: int) -> bytes:
+        """So many bytes that nobody can guess."""
+
     async def sleep(self, seconds: float) -> None:
         """Return after ``seconds``."""
 
@@ -59,6 +62,9 @@ class SystemClock:
 
     def token(self) -> str:
         return secrets.token_hex(8)
+
+    def secret(self, size: int) -> bytes:
+        return secrets.token_bytes(size)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

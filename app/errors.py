@@ -4,6 +4,7 @@ RecorderError
 ├── Misconfigured            a setting is wrong: the start stops, exit code 2
 ├── Refusal                  the caller's fault, or the state forbids it; ``code`` is the problem code of the API
 │   ├── InvalidRequest       invalid_request
+│   │   └── TargetRefused    a webhook's address that can never be sent to
 │   ├── TaskNotFound         not_found
 │   ├── AppNotFound          not_found
 │   ├── AppConflict          app_conflict
@@ -13,6 +14,7 @@ RecorderError
 │   ├── TooManyWaiting       rate_limited
 │   ├── CallbackRefused      unauthenticated: a callback whose signature, time or app is wrong
 │   └── CallbackUnreadable   unreadable_body: neither JSON nor an older form of a callback
+├── SecretUnreadable         a subscription's secret that no configured key opens
 ├── DatabaseUnavailable      locked, gone or out of date for now: try again later
 └── ProviderError            what a call to the provider came to instead of an answer about a task
     ├── ProviderUnavailable  no good answer: time-out, reset, 5xx, not JSON, system error. The app's trouble
@@ -47,6 +49,10 @@ class DatabaseUnavailable(RecorderError):
     """The database is locked, gone, or its schema is not ours; nothing was changed. Trying again later can help."""
 
 
+class SecretUnreadable(RecorderError):
+    """A subscription's secret that cannot be opened: SECRET_KEY lacks the key it was sealed with."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing wrong with a request: where (an RFC 6901 JSON pointer, or a parameter's name) and what."""
@@ -73,6 +79,13 @@ class InvalidRequest(Refusal):
     def at(cls, pointer: str, detail: str) -> InvalidRequest:
         """One fault at one place."""
         return cls(detail, [Fault(pointer, detail)])
+
+
+class TargetRefused(InvalidRequest):
+    """A URL that no webhook may ever be sent to, whatever its name resolves to."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, [Fault("/url", detail)])
 
 
 class TaskNotFound(Refusal):

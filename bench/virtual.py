@@ -80,6 +80,9 @@ class VirtualClock:
     def token(self) -> str:
         return f"{self._dice.getrandbits(64):016x}"
 
+    def secret(self, size: int) -> bytes:
+        return self._dice.randbytes(size)
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 

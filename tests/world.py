@@ -58,6 +58,9 @@ class HandClock:
     def token(self) -> str:
         return f"{next(self._tokens):016x}"
 
+    def secret(self, size: int) -> bytes:
+        return next(self._tokens).to_bytes(size)
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0.001)
 
