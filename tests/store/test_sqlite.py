@@ -33,7 +33,7 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     async def counted(self: SqliteConnection, fn: Any, *args: Any, **options: Any) -> Any:
         made.append(args[1] if fn == self._run else fn.__name__)
-        return await execute(self, fn, *args, **options)  # type: ignore[no-untyped-call]
+        return await execute(self, fn, *args, **options)
 
     monkeypatch.setattr(SqliteConnection, "_execute", counted)
     return made
