@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -17,7 +19,7 @@ from app.store.models import EventRow, table_of
 _INSERT = insert(table_of(EventRow))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredEvent:
     """An event with its place in the order of all (``seq``) and its stable ``id``."""
 
@@ -44,6 +46,11 @@ class StoredEvent:
             "source": self.source,
             "data": self.data,
         }
+
+    @cached_property
+    def text(self) -> str:
+        """The same as JSON: the newest events are told to many."""
+        return json.dumps(self.to_json(), ensure_ascii=False, separators=(",", ":"))
 
 
 async def add(connection: Connection, events: Sequence[dict[str, Any]]) -> None:
