@@ -5,6 +5,8 @@ RecorderError
 ├── Refusal                  the caller's fault, or the state forbids it; ``code`` is the problem code of the API
 │   ├── InvalidRequest       invalid_request
 │   ├── TaskNotFound         not_found
+│   ├── NoSuchSubscription   not_found: no such subscription, or delivery of it
+│   ├── NameConflict         name_conflict
 │   ├── AppConflict          app_conflict
 │   ├── NotPollable          not_pollable
 │   ├── PreconditionFailed   precondition_failed
@@ -76,6 +78,18 @@ class TaskNotFound(Refusal):
     """No task is registered under this id."""
 
     code = "not_found"
+
+
+class NoSuchSubscription(Refusal):
+    """There is no such subscription, or it has no such delivery."""
+
+    code = "not_found"
+
+
+class NameConflict(Refusal):
+    """A subscription of this name has other settings."""
+
+    code = "name_conflict"
 
 
 class AppConflict(Refusal):

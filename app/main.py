@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from app.api import callbacks, edge, files, ops, pages, problems, registration, statistics, tasks
+from app.api import callbacks, edge, files, ops, pages, problems, registration, statistics, subscriptions, tasks
 from app.wiring import Service
 
 DESCRIPTION = """
@@ -30,7 +30,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    for door in (registration, tasks, files, callbacks, statistics, ops):
+    for door in (registration, tasks, files, callbacks, subscriptions, statistics, ops):
         app.include_router(door.router)
     app.include_router(pages.router)
     app.mount("/assets", StaticFiles(directory=pages.WEB), name="assets")

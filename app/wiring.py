@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,8 +13,12 @@ import structlog
 
 from app.clock import Clock, SystemClock
 from app.core.schedule import Policy
-from app.errors import DatabaseUnavailable, Misconfigured
+from app.core.signing import new_webhook_secret
+from app.core.targets import Rules, TargetRefused, check_url
+from app.errors import DatabaseUnavailable, InvalidRequest, Misconfigured
+from app.outgoing.sender import Sender
 from app.provider.client import DESCRIBE_RECORD_STATUS, DESCRIBE_TASKS, Provider
+from app.secret_box import SecretBox
 from app.settings import ProviderApp, Settings
 from app.store import schema
 from app.store.engine import Database
@@ -29,8 +34,10 @@ from app.tracking.pace import Paces
 from app.tracking.poller import TICK, Poller
 from app.tracking.registration import Registration
 from app.tracking.statistics import Statistics
+from app.tracking.subscriptions import Subscriptions
 from app.tracking.sweeper import Sweeper
 from app.tracking.tasks import Tasks
+from app.tracking.webhooks import Post, Webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +60,9 @@ class Service:
     paces: Paces
     stats: Statistics
     housekeeping: Housekeeping
+    subscriptions: Subscriptions
+    webhooks: Webhooks
+    sender: Sender
     ticker: Ticker
     health: HealthCheck
     simulated: bool
@@ -61,6 +71,7 @@ class Service:
         """Start nothing more; what is under way finishes."""
         self.poller.stop()
         self.sweeper.stop()
+        self.webhooks.stop()
 
 
 @asynccontextmanager
@@ -88,6 +99,8 @@ async def open_service(
         try:
             yield service
         finally:
+            await service.webhooks.close()
+            await service.sender.close()
             for budget in service.budgets.values():
                 await budget.provider.close()
     finally:
@@ -148,7 +161,7 @@ def _build(
         ticker.wake("poll")
 
     every = timedelta(seconds=settings.sweep_interval)
-    changes = Changes(clock)
+    changes = Changes(clock, settings.public_url)
     hearing = Hearing(changes, app_ids=budgets)
     paces = Paces(database, clock, list(budgets.values()), policy, sweep_every=every or None)
     registration = Registration(database, clock, changes, hearing, app_ids=budgets, wake=wake)
@@ -179,8 +192,30 @@ def _build(
     housekeeping = Housekeeping(
         database, clock, changes, hearing, app_ids=budgets, alive=lambda: ticker.beat("housekeeping")
     )
+    sender, box = Sender(clock), SecretBox()
+    post = Post(sender, box, clock)
+    rules = Rules(
+        settings.webhook_allow_http, tuple(settings.webhook_allowed_networks), tuple(settings.webhook_allowed_ports)
+    )
+    webhooks = Webhooks(database, clock, post, public_url=settings.public_url, alive=lambda: ticker.beat("deliver"))
+
+    def deliver(rung: str) -> None:
+        if rung == "deliveries":
+            webhooks.wake()
+            ticker.wake("deliver")
+
+    database.on_ring = deliver
+    subscriptions = Subscriptions(
+        database,
+        clock,
+        box,
+        post,
+        check_url=lambda url: _check_url(url, rules),
+        new_secret=lambda: new_webhook_secret(secrets.token_bytes(32)),
+    )
     jobs = [
         Job("poll", poller.run_once, every=timedelta(seconds=TICK)),
+        Job("deliver", webhooks.run_once, every=timedelta(seconds=1)),
         Job("pace", paces.run_once, every=timedelta(seconds=5)),
         Job("checkpoint", database.checkpoint, every=timedelta(seconds=5)),
         Job("clock", database.synchronise, every=timedelta(minutes=1)),
@@ -205,10 +240,20 @@ def _build(
         paces=paces,
         stats=Statistics(database, clock, budgets, list_budgets, paces, callbacks, sweeping=bool(every)),
         housekeeping=housekeeping,
+        subscriptions=subscriptions,
+        webhooks=webhooks,
+        sender=sender,
         ticker=ticker,
         health=health,
         simulated=simulated,
     )
+
+
+def _check_url(url: str, rules: Rules) -> None:
+    try:
+        check_url(url, rules)
+    except TargetRefused as error:
+        raise InvalidRequest.at("/url", error.detail) from None
 
 
 @asynccontextmanager

@@ -52,11 +52,11 @@ LabelValue = Annotated[AnyText, Field(max_length=255)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=16)]
 
 
-class _In(BaseModel):
+class In(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class TaskIn(_In):
+class TaskIn(In):
     """A recording task to follow."""
 
     task_id: TaskId
@@ -74,13 +74,13 @@ class TaskIn(_In):
     labels: Annotated[Labels, Field(description="Yours to find tasks by; at most 16.")] = {}
 
 
-class BatchIn(_In):
+class BatchIn(In):
     """Many tasks at once. A fault of one item does not spoil the rest."""
 
     tasks: Annotated[list[Any], Field(min_length=1, max_length=1000, description="Each as for POST /v1/tasks.")]
 
 
-class LabelsIn(_In):
+class LabelsIn(In):
     """A merge patch: labels to set; `null` removes one."""
 
     labels: Annotated[dict[LabelKey, LabelValue | None], Field(max_length=1000)] = {}
@@ -256,9 +256,9 @@ class EventOut(Out):
     seq: int
     type: str
     occurred_at: Time
-    app_id: int
-    task_id: str
-    task_version: int
+    app_id: Annotated[int | None, Field(description="null, as the next two, where it is about no task.")]
+    task_id: str | None
+    task_version: int | None
     source: Literal["poll", "callback", "sweep", "api", "timer"]
     data: dict[str, Any]
 

@@ -18,7 +18,7 @@ from app.api.schemas import (
     TaskOut,
     TaskPage,
 )
-from app.core.public import Json, task_json, task_with_files_json, time_text
+from app.core.public import Json, event_json, task_json, task_with_files_json, time_text
 from app.errors import TaskNotFound
 
 router = APIRouter(prefix="/v1", tags=["tasks"], responses=PROBLEMS, route_class=GuardedRoute)
@@ -153,20 +153,7 @@ async def list_task_events(task_id: TaskIdPath, query: Annotated[ListQuery, Quer
     """Oldest first; also of a deleted task, without contents."""
     query, place = lists.resume(query, lists.EVENT_PLACE)
     found = await service.tasks.history(task_id, after=place[0] if place else 0, limit=query.limit + 1)
-    items = [
-        {
-            "id": event.id,
-            "seq": event.seq,
-            "type": event.type,
-            "occurred_at": time_text(event.occurred_at),
-            "app_id": event.app_id,
-            "task_id": event.task_id,
-            "task_version": event.task_version,
-            "source": event.source,
-            "data": event.data,
-        }
-        for event in found[: query.limit]
-    ]
+    items = [event_json(event) for event in found[: query.limit]]
     more = len(found) > query.limit
     return EventPage.model_validate(
         {"items": items, "next_cursor": lists.next_cursor(query, [items[-1]["seq"]]) if more else None}

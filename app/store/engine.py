@@ -7,7 +7,7 @@ connection and never commits. A database that is locked, gone or full shows as D
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from app.store import sqlite
 
 Connection = AsyncConnection
 
+RUNG = "rung"
 POOL_SIZE = 10
 WAIT = 5.0
 """Seconds to wait for a connection, for another writer's lock, and for PostgreSQL to accept a connection."""
@@ -62,6 +63,7 @@ class Database:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
         self._clock = clock
+        self.on_ring: Callable[[str], None] = lambda name: None
         if self.is_sqlite:
             # One writer at a time is all SQLite has: a pool of one connection is a fair queue for it.
             self.engine = self._sqlite_engine("BEGIN IMMEDIATE", connections=1, busy=SQLITE_BUSY, wait=2 * WAIT)
@@ -140,12 +142,17 @@ class Database:
     async def transaction(self, connection: Connection) -> AsyncIterator[None]:
         """A transaction on this connection of ``engine``."""
         transaction = await self._begin(connection)
+        assert connection.sync_connection is not None
+        connection.sync_connection.info.pop(RUNG, None)
         try:
             yield
         except BaseException:
             await transaction.rollback()
             raise
+        rung = connection.sync_connection.info.pop(RUNG, ())
         await transaction.commit()
+        for name in rung:
+            self.on_ring(name)
 
     async def _begin(self, connection: Connection) -> AsyncTransaction:
         """Begin; while another process writes to the same SQLite file, try again, up to WAIT seconds."""
