@@ -109,14 +109,16 @@ _FIND = select(_EVENTS).where(_EVENTS.c.seq.in_(bindparam("seqs", expanding=True
 
 
 async def between(
-    connection: Connection, since: datetime, until: datetime, *, after: int, types: Sequence[str], limit: int
+    connection: Connection, since: datetime, until: datetime | None, *, after: int, types: Sequence[str], limit: int
 ) -> list[StoredEvent]:
-    """Events of these types that occurred from ``since`` until before ``until``, by ``seq``."""
+    """Events of these types that occurred from ``since`` on, and before ``until``, by ``seq``."""
     statement = (
         select(_EVENTS)
         .where(_EVENTS.c.seq > after, _EVENTS.c.type.in_(types))
-        .where(_EVENTS.c.occurred_at >= since, _EVENTS.c.occurred_at < until)
+        .where(_EVENTS.c.occurred_at >= since)
         .order_by(_EVENTS.c.seq)
         .limit(limit)
     )
+    if until is not None:
+        statement = statement.where(_EVENTS.c.occurred_at < until)
     return [StoredEvent(**row._mapping) for row in await connection.execute(statement)]

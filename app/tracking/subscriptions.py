@@ -203,11 +203,12 @@ class Subscriptions:
         if to.disabled_at is not None and not wanted.dry_run:
             raise InvalidRequest("the subscription is disabled; enable it first")
         types = sorted(set(to.types) & set(wanted.types if wanted.types is not None else to.types))
-        until = min(filter(None, [wanted.until, self._clock.now()]))
         count, after, more = 0, 0, bool(types)
         while more:
             async with self._database.write() as connection:
-                found = await event_store.between(connection, wanted.since, until, after=after, types=types, limit=PAGE)
+                found = await event_store.between(
+                    connection, wanted.since, wanted.until, after=after, types=types, limit=PAGE
+                )
                 count += await self._replay_page(connection, to, found, wanted)
             more = len(found) == PAGE
             after = found[-1].seq if found else 0
