@@ -32,12 +32,13 @@ from app.tracking.housekeeping import Housekeeping
 from app.tracking.observations import Observations
 from app.tracking.pace import Paces
 from app.tracking.poller import TICK, Poller
+from app.tracking.posting import Post
 from app.tracking.registration import Registration
 from app.tracking.statistics import Statistics
 from app.tracking.subscriptions import Subscriptions
 from app.tracking.sweeper import Sweeper
 from app.tracking.tasks import Tasks
-from app.tracking.webhooks import Post, Webhooks
+from app.tracking.webhooks import Webhooks
 
 log = structlog.get_logger(__name__)
 

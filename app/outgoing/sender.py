@@ -22,16 +22,15 @@ class Answer:
 
 
 class Sender:
-    """Posts; never raises for what the other side does."""
+    """Posts; never raises for what the other side does.
+
+    Each POST under way has a client with one connection: httpx looks through a whole pool several times a request.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(15, connect=5),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._idle: dict[str, list[httpx.AsyncClient]] = {}
+        self._ssl = httpx.create_ssl_context(trust_env=False)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         began = self._clock.monotonic()
@@ -39,13 +38,30 @@ class Sender:
         def took() -> int:
             return round((self._clock.monotonic() - began) * 1000)
 
+        idle = self._idle.setdefault(url, [])
+        client = idle.pop() if idle else self._client()
         try:
-            response = await self._client.post(url, headers=dict(headers), content=body)
-        except httpx.HTTPError as error:
+            response = await client.post(url, headers=dict(headers), content=body)
+        except BaseException as error:
+            await client.aclose()
+            if not isinstance(error, httpx.HTTPError):
+                raise
             return Answer(None, took(), str(error) or type(error).__name__)
+        idle.append(client)
         after = response.headers.get("retry-after", "")
         excerpt = response.content[:2048].decode("utf-8", "replace")
         return Answer(response.status_code, took(), None, excerpt, float(after) if after.isdecimal() else None)
 
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            timeout=httpx.Timeout(15, connect=5),
+            limits=httpx.Limits(max_connections=1),
+            verify=self._ssl,
+            follow_redirects=False,
+            trust_env=False,
+        )
+
     async def close(self) -> None:
-        await self._client.aclose()
+        for idle in self._idle.values():
+            for client in idle:
+                await client.aclose()

@@ -22,7 +22,7 @@ from app.store import subscriptions as store
 from app.store.deliveries import due
 from app.store.delivery_lists import Delivery, DeliveryFilter
 from app.store.engine import Connection, Database
-from app.tracking.webhooks import Post, SecretBox
+from app.tracking.posting import Post, SecretBox
 
 log = structlog.get_logger(__name__)
 

@@ -12,14 +12,12 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
 import structlog
 
 from app.clock import Clock
 from app.core.deliveries import OTHER_EVENTS, Attempt, Subscription, body, disabling, judge
 from app.core.public import event_json
-from app.core.signing import parse_webhook_secret, webhook_headers
 from app.core.subscribers import delivery_failed, subscription_disabled
 from app.errors import DatabaseUnavailable
 from app.store import deliveries as store
@@ -28,6 +26,7 @@ from app.store import subscriptions as subscription_store
 from app.store.deliveries import Claim, Ready
 from app.store.engine import Connection, Database
 from app.store.events import StoredEvent
+from app.tracking.posting import Post
 from app.tracking.turns import sleep
 
 log = structlog.get_logger(__name__)
@@ -42,71 +41,12 @@ PATIENCE = 5.0
 """Seconds that a stop waits for POSTs under way; those cut off are sent again, by their leases."""
 
 
-class Answer(Protocol):
-    """app.outgoing.sender.Answer"""
-
-    @property
-    def status_code(self) -> int | None: ...
-    @property
-    def duration_ms(self) -> int: ...
-    @property
-    def error(self) -> str | None: ...
-    @property
-    def excerpt(self) -> str | None: ...
-    @property
-    def retry_after(self) -> float | None: ...
-
-
-class Sender(Protocol):
-    """app.outgoing.sender.Sender"""
-
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer: ...
-
-
-class SecretBox(Protocol):
-    """app.secret_box.SecretBox"""
-
-    def encrypt(self, secret: str) -> str: ...
-    def decrypt(self, sealed: str) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A claimed delivery that was sent, and what came of it."""
 
     claim: Claim
     attempt: Attempt
-
-
-class Post:
-    """Signs and sends one body."""
-
-    def __init__(self, sender: Sender, box: SecretBox, clock: Clock) -> None:
-        self._sender, self._box, self._clock = sender, box, clock
-
-    async def send(self, to: Subscription, id: str, text: bytes) -> Attempt:
-        """One attempt; whatever goes wrong is its error."""
-        at, began = self._clock.now(), self._clock.monotonic()
-        try:
-            keys = [parse_webhook_secret(self._box.decrypt(sealed)) for sealed in to.signing(at)]
-            headers = {"content-type": "application/json", **webhook_headers(id, at, text, keys)}
-            answer = await self._sender.post(to.url, headers, text)
-        except Exception:
-            log.exception("delivery crashed", subscription=to.name, webhook_id=id)
-            took = round((self._clock.monotonic() - began) * 1000)
-            return Attempt(at, None, took, "our own fault; see the log", None)
-        return Attempt(
-            at,
-            answer.status_code,
-            answer.duration_ms,
-            _storable(answer.error),
-            _storable(answer.excerpt),
-            answer.retry_after,
-        )
-
-
-def _storable(text: str | None) -> str | None:
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode() if text else None
 
 
 class Webhooks:

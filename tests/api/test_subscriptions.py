@@ -71,7 +71,7 @@ async def test_a_subscription_is_made_with_the_documented_defaults_and_shows_its
 
 
 async def test_creation_may_be_repeated_but_not_with_other_settings(client: httpx.AsyncClient, sink: Sink) -> None:
-    wanted = {"types": ["task.settled", "task.ended"], "labels": {"a": "b"}, "secret": SECRET}
+    wanted: dict[str, Any] = {"types": ["task.settled", "task.ended"], "labels": {"a": "b"}, "secret": SECRET}
     first = await subscribe(client, sink, **wanted)
     assert first.pop("secret") == SECRET
     wanted |= {"name": "one", "url": sink.url(), "types": ["task.ended", "task.settled"]}

@@ -12,7 +12,7 @@ from app.core.deliveries import LEASE, SCHEDULE
 from app.outgoing.sender import Answer
 from app.store.models import EventRow
 from app.store.models_webhooks import DeliveryRow
-from app.tracking.webhooks import Sender
+from app.tracking.posting import Sender
 from app.wiring import Service, open_service
 from tests.sink import Letter, Reply, Sink, open_sink
 from tests.tracking.test_webhooks import deliveries, happen, register, subscribe
