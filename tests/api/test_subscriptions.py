@@ -78,7 +78,13 @@ async def test_creation_may_be_repeated_but_not_with_other_settings(client: http
     for body in (wanted, {name: value for name, value in wanted.items() if name != "secret"}):
         again = await client.post("/v1/subscriptions", json=body)
         assert (again.status_code, again.json()) == (200, first)
-    others = [{"url": sink.url("/x")}, {"labels": {}}, {"app_id": 1}, {"secret": OTHER}, {"max_in_flight": 2}]
+    others: list[dict[str, Any]] = [
+        {"url": sink.url("/x")},
+        {"labels": {}},
+        {"app_id": 1},
+        {"secret": OTHER},
+        {"max_in_flight": 2},
+    ]
     for other in others:
         refused = await client.post("/v1/subscriptions", json={**wanted, **other})
         assert (other, refused.status_code, refused.json()["code"]) == (other, 409, "name_conflict")
