@@ -199,12 +199,7 @@ class Settings(BaseSettings):
         return {app.app_id: app for app in apps}
 
 
-NOT_BUILT_YET = frozenset(
-    {
-        "secret_key", "webhook_allow_http", "webhook_allowed_networks", "webhook_allowed_ports",
-        "rate_limit", "retention_days", "public_url",
-    }
-)  # fmt: skip
+NOT_BUILT_YET = frozenset({"rate_limit", "retention_days"})
 """Names of the public contract that are checked already, so that a configuration written today stays right."""
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})

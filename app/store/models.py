@@ -242,18 +242,18 @@ class SweepRow(Base):
 
 
 class EventRow(Base):
-    """What changed, in the transaction of the change; a task's history."""
+    """What changed, in the transaction of the change; a task's history. Some are about no task."""
 
     __tablename__ = "events"
-    __table_args__ = (Index(None, "task_id", "seq"), {"sqlite_autoincrement": True})
+    __table_args__ = (Index(None, "task_id", "seq"), Index(None, "occurred_at"), {"sqlite_autoincrement": True})
 
     seq: Mapped[int] = mapped_column(Serial, primary_key=True)
     id: Mapped[str]
     type: Mapped[str]
     occurred_at: Mapped[datetime]
-    app_id: Mapped[int]
-    task_id: Mapped[str] = mapped_column(TaskId)
-    task_version: Mapped[int]
+    app_id: Mapped[int | None]
+    task_id: Mapped[str | None] = mapped_column(TaskId)
+    task_version: Mapped[int | None]
     source: Mapped[str]
     data: Mapped[dict[str, Any]]
 
