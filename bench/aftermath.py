@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from typing import Any
 
-from app.store.engine import POOL_SIZE
 from bench import verdict
 from bench.clients import Clients
 from bench.drill import ROLES, Drill
@@ -21,8 +20,8 @@ LIMIT = 10
 HEALTHY = 90.0
 """Seconds after the last disturbance until every process must be well by itself."""
 
-CONNECTIONS = POOL_SIZE + 1
-"""A process's connections to the database at most: its pool, and the one it listens on."""
+CONNECTIONS = 16
+"""A process's connections to the database at most: those of its pools, and the one it listens on."""
 
 
 async def health_checks(this: Drill, calm: float) -> list[Check]:

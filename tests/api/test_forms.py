@@ -170,7 +170,7 @@ async def test_a_crash_is_a_problem_too_and_names_its_request(service: Service) 
 async def test_a_client_that_hangs_up_in_the_middle_of_its_request_is_no_crash(service: Service) -> None:
     path = "/v1/callbacks/zego"
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [(b"host", b"127.0.0.1")]}
-    arriving = [
+    arriving: list[dict[str, Any]] = [
         {"type": "http.request", "body": b'{"app_', "more_body": True},
         {"type": "http.disconnect"},
     ]
