@@ -72,7 +72,7 @@ async def carry_out(this: Drill) -> Outcome:
     checks += await aftermath.connection_checks(this)
     checks += await aftermath.stopping_checks(this)
     checks += [await aftermath.busiest(this, DESCRIBE), await aftermath.busiest(this, LIST)]
-    checks.append(Check.none("Failures of the rolling restart", disturbances.failures))
+    checks.append(Check.none("Processes that did not get ready, or stop, in their turn", disturbances.failures))
     checks.append(aftermath.answer_check(this, clients))
     checks += aftermath.process_checks(this)
     return Outcome(await counted(this, disturbances, clients), checks)

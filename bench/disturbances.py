@@ -113,14 +113,15 @@ def plan(form: Form, names: Sequence[str], seed: int) -> list[Step]:
     dice = random.Random(seed)
     inside = [(STOP_DATABASE, dice.uniform(1.0, 5.0), "") for _ in range(form.stops)]
     inside += [(TERMINATE, 0.0, "")] * form.terminations
-    inside += [(FREEZE_PROCESS, form.frozen_process, dice.choice(names)), (ROLL, 0.0, "")]
+    inside.append((ROLL, 0.0, ""))
     outside = [(REFUSE, form.refusing, ""), (FREEZE, form.frozen, ""), (SLOW, form.slow, "")]
+    outside.append((FREEZE_PROCESS, form.frozen_process, dice.choice(names)))  # while the other lane goes on
     dice.shuffle(inside)
     dice.shuffle(outside)
     # Throttling first: it takes ten seconds to get each permit back.
     outside.insert(0, (THROTTLE, form.throttling, ""))
     steps: list[Step] = []
-    for lane, acts in (("inside", inside), ("provider", outside)):
+    for lane, acts in (("database", inside), ("provider", outside)):
         at = form.quiet
         for act, seconds, whom in acts:
             at += dice.uniform(*form.gap)
@@ -151,6 +152,8 @@ class Disturbances:
     done: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     _rolling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _freezing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """No process is killed or frozen while all are replaced: whether each gets ready, and stops, is tried then."""
 
     async def run(self, steps: Sequence[Step]) -> None:
         """Until the last step is over."""
@@ -244,19 +247,20 @@ class Disturbances:
 
     async def _freeze_process(self, step: Step) -> None:
         process = self.processes[step.whom]
-        try:
-            await process.gets_ready()
-        except RowFailed as failure:
-            self.failures.append(str(failure))
-            return
-        self.say(str(step))
-        process.freeze()
-        await asyncio.sleep(step.seconds)
-        process.resume()
-        self._over(f"Process frozen for {step.seconds:g} s and resumed", f"{process.name} goes on")
+        async with self._freezing:
+            try:
+                await process.gets_ready()
+            except RowFailed as failure:
+                self.failures.append(str(failure))
+                return
+            self.say(str(step))
+            process.freeze()
+            await asyncio.sleep(step.seconds)
+            process.resume()
+            self._over(f"Process frozen for {step.seconds:g} s and resumed", f"{process.name} goes on")
 
     async def _roll(self, step: Step) -> None:
-        async with self._rolling:
+        async with self._freezing, self._rolling:
             self.say(str(step))
             for process in self.processes.values():
                 try:
