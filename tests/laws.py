@@ -75,6 +75,10 @@ class Receipt:
     known: bool
 
 
+TELL_ALONE = {"callback.received", "file.backup_expiring", "file.backup_expired"}
+"""Events of something that changes nothing by itself."""
+
+
 class Laws:
     """Watches a database. ``registered`` and ``receipts`` are what was acknowledged and has to be there."""
 
@@ -176,7 +180,7 @@ class Laws:
                 reader = self._readers.setdefault(event.task_id, Reader(version=0))
                 reader.callbacks = reader.callbacks + 1 if event.type == "callback.received" else 0
         told = sorted(
-            (event for event in events if event.type != "callback.received"),
+            (event for event in events if event.type not in TELL_ALONE),
             key=lambda event: (event.task_id or "", event.seq),
         )
         for (task_id, version), group in groupby(told, key=lambda event: (event.task_id, event.task_version)):

@@ -277,6 +277,12 @@ def with_files(data: Json, task: Task, public_url: str | None) -> Json:
     return {**data, "files": shown, "files_truncated": not whole, **({} if whole else link)}
 
 
+def backup_notice(task: Task, file: File, *, gone: bool) -> Event:
+    """What tells that a file's copy in the provider's backup store goes within a day, or is gone."""
+    kind = "file.backup_expired" if gone else "file.backup_expiring"
+    return Event(type=kind, data={"task": task_json(task), "previous": None, "file": file_json(task, file)})
+
+
 def callback_received(last: LastCallback) -> Event:
     """What tells, in a task's own history, that a callback came."""
     return Event(type=CALLBACK_RECEIVED, data={"callback": last_callback_json(last)})

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -136,6 +137,13 @@ class FileRow(Base):
         Index(None, "status", "updated_at"),
         Index(None, "user_id", "task_id"),
         Index(None, "stream_id", "task_id"),
+        Index(
+            None,
+            "backup_told",
+            "backup_expires_at",
+            sqlite_where=text("backup_expires_at IS NOT NULL"),
+            postgresql_where=text("backup_expires_at IS NOT NULL"),
+        ),
     )
 
     task_id: Mapped[str] = mapped_column(TaskId, ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True)
@@ -160,6 +168,8 @@ class FileRow(Base):
     updated_at: Mapped[datetime]
     reached_end_at: Mapped[datetime | None]
     backup_expires_at: Mapped[datetime | None]
+    backup_told: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    """What was told of its backup copy: 0 nothing, 1 that it goes soon, 2 that it is gone."""
     source: Mapped[str]
 
 
