@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from app.api.schemas import ProblemOut
 from app.errors import DatabaseUnavailable, Fault, FeedPositionLost, Refusal
@@ -139,11 +138,7 @@ def add_error_answers(app: FastAPI) -> None:
         structlog.get_logger(__name__).warning("database unavailable", error=str(error))
         return problem("unavailable", "the database is not available; nothing was changed, try again")
 
-    async def hung_up(request: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=499)  # nobody reads it
-
-    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
-        ClientDisconnect: hung_up,
+    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
         Refusal: refused,
         FeedPositionLost: position_lost,
         RequestValidationError: invalid,
