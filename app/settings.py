@@ -122,6 +122,14 @@ class Settings(BaseSettings):
             raise ValueError("names no file: several connections share it, so it cannot live in memory")
         return url
 
+    @field_validator("retention_days")
+    @classmethod
+    def _for_ever_or_a_day(cls, value: float) -> float:
+        # What is purged within the 10 minutes in which a callback's signature holds could come a second time.
+        if 0 < value < 1:
+            raise ValueError("takes 1 or more, or 0 to keep everything for ever")
+        return value
+
     @field_validator("zego_api_url", "public_url")
     @classmethod
     def _origin(cls, value: str | None) -> str | None:
@@ -202,7 +210,7 @@ class Settings(BaseSettings):
 NOT_BUILT_YET = frozenset(
     {
         "secret_key", "webhook_allow_http", "webhook_allowed_networks", "webhook_allowed_ports",
-        "rate_limit", "retention_days", "public_url",
+        "rate_limit", "public_url",
     }
 )  # fmt: skip
 """Names of the public contract that are checked already, so that a configuration written today stays right."""

@@ -210,7 +210,13 @@ def _build(
         alive=lambda: ticker.beat("sweep"),
     )
     housekeeping = Housekeeping(
-        database, clock, changes, hearing, app_ids=budgets, alive=lambda: ticker.beat("housekeeping")
+        database,
+        clock,
+        changes,
+        hearing,
+        app_ids=budgets,
+        keep=timedelta(days=settings.retention_days) or None,
+        alive=lambda: ticker.beat("housekeeping"),
     )
     jobs = [
         Job("pace", paces.run_once, every=timedelta(seconds=5)),

@@ -1,0 +1,82 @@
+"""What is no longer kept: closed tasks, receipts and tombstones. The feed's events: app.store.feed.purge."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, exists, select
+
+from app.core.recording import Tracking
+from app.store import feed
+from app.store.engine import Connection
+from app.store.models import CallbackRow, EventRow, TaskRow, TombstoneRow, table_of
+from app.store.tasks import upsert
+
+FILES = 2000
+"""Files that go with the tasks of one transaction, but for a single task that has more."""
+
+_TASKS, _CALLBACKS, _EVENTS, _TOMBSTONES = map(table_of, (TaskRow, CallbackRow, EventRow, TombstoneRow))
+
+
+async def purge_tasks(connection: Connection, *, before: datetime, limit: int) -> int:
+    """Delete tasks that were closed before then, the oldest first, with all that hangs on them; how many.
+
+    Each leaves a tombstone: registered again it goes on counting versions, as long as anybody can have read of it, and
+    until its window closes nothing else brings it back.
+    """
+    row = _TASKS.c
+    statement = (
+        select(row.task_id, row.app_id, row.version, row.claim_no, row.query_deadline, row.file_counts)
+        .where(row.closed_at < before, row.tracking != Tracking.ACTIVE.value)
+        .order_by(row.closed_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    going: list[Row[Any]] = []
+    files = 0
+    for task in await connection.execute(statement):
+        files += sum(task.file_counts.values())
+        if going and files > FILES:
+            break
+        going.append(task)
+    if not going:
+        return 0
+    task_ids = [task.task_id for task in going]
+    await connection.execute(delete(_TASKS).where(row.task_id.in_(task_ids)))
+    await connection.execute(delete(_CALLBACKS).where(_CALLBACKS.c.task_id.in_(task_ids)))
+    await feed.purge_history(connection, task_ids)
+    tombstones = [
+        {
+            "task_id": task.task_id,
+            "app_id": task.app_id,
+            "version": task.version,
+            "claim_no": task.claim_no,
+            "until": task.query_deadline,
+        }
+        for task in going
+    ]
+    await connection.execute(upsert(connection)(TombstoneRow).on_conflict_do_nothing(), tombstones)
+    return len(going)
+
+
+async def purge_receipts(connection: Connection, *, before: datetime, limit: int) -> int:
+    """Delete callbacks that came before then; how many. Of an active task they stay: they may yet be all its evidence.
+
+    Those about tasks that nobody registered have a time of their own: app.store.callbacks.forget.
+    """
+    row = _CALLBACKS.c
+    is_active = exists().where(_TASKS.c.task_id == row.task_id, _TASKS.c.tracking == Tracking.ACTIVE.value)
+    old = select(row.id).where(row.received_at < before, row.forget_at.is_(None), ~is_active)
+    old = old.order_by(row.received_at).limit(limit)
+    gone = await connection.execute(delete(_CALLBACKS).where(row.id.in_(old)).returning(row.id))
+    return len(gone.all())
+
+
+async def purge_tombstones(connection: Connection, *, before: datetime, limit: int) -> int:
+    """Delete tombstones that hold nobody back since then, and of whose tasks the feed no longer tells; how many."""
+    row = _TOMBSTONES.c
+    is_told_of = exists().where(_EVENTS.c.task_id == row.task_id)
+    old = select(row.task_id).where(row.until < before, ~is_told_of).order_by(row.until).limit(limit)
+    gone = await connection.execute(delete(_TOMBSTONES).where(row.task_id.in_(old)).returning(row.task_id))
+    return len(gone.all())
