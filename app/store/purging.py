@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from itertools import accumulate
 
-from sqlalchemy import Row, delete, exists, select
+from sqlalchemy import delete, exists, select
 
 from app.core.recording import Tracking
 from app.store import feed
@@ -33,15 +33,11 @@ async def purge_tasks(connection: Connection, *, before: datetime, limit: int) -
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    going: list[Row[Any]] = []
-    files = 0
-    for task in await connection.execute(statement):
-        files += sum(task.file_counts.values())
-        if going and files > FILES:
-            break
-        going.append(task)
-    if not going:
+    found = (await connection.execute(statement)).all()
+    if not found:
         return 0
+    files = accumulate(sum(task.file_counts.values()) for task in found)
+    going = [task for task, so_far in zip(found, files, strict=True) if task is found[0] or so_far <= FILES]
     task_ids = [task.task_id for task in going]
     await connection.execute(delete(_TASKS).where(row.task_id.in_(task_ids)))
     await connection.execute(delete(_CALLBACKS).where(_CALLBACKS.c.task_id.in_(task_ids)))
