@@ -6,6 +6,7 @@ import re
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import Problem, problem
@@ -51,6 +52,9 @@ class Edge:
             try:
                 refusal = self._refusal(scope, headers)
                 await (refusal or self._app)(scope, _limited(receive, _limit(scope)), send_with_id)
+            except ClientDisconnect:
+                # It hung up before its request was here whole: nobody is left to answer, and nothing is wrong with us.
+                structlog.get_logger(__name__).info("client hung up", method=scope["method"], path=scope["path"])
             except Exception:
                 if started:
                     raise

@@ -1,4 +1,4 @@
-"""What is no longer kept: closed tasks, receipts and tombstones. The feed's events: app.store.feed.purge."""
+"""What is no longer kept: closed tasks, receipts, deliveries and tombstones. The feed's events: app.store.feed.purge."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from app.core.recording import Tracking
 from app.store import feed
 from app.store.engine import Connection
 from app.store.models import CallbackRow, EventRow, TaskRow, TombstoneRow, table_of
+from app.store.models_webhooks import DeliveryRow
 from app.store.tasks import upsert
 
 FILES = 2000
 """Files that go with the tasks of one transaction, but for a single task that has more."""
 
 _TASKS, _CALLBACKS, _EVENTS, _TOMBSTONES = map(table_of, (TaskRow, CallbackRow, EventRow, TombstoneRow))
+_DELIVERIES = table_of(DeliveryRow)
 
 
 async def purge_tasks(connection: Connection, *, before: datetime, limit: int) -> int:
@@ -66,6 +68,14 @@ async def purge_receipts(connection: Connection, *, before: datetime, limit: int
     old = select(row.id).where(row.received_at < before, row.forget_at.is_(None), ~is_active)
     old = old.order_by(row.received_at).limit(limit)
     gone = await connection.execute(delete(_CALLBACKS).where(row.id.in_(old)).returning(row.id))
+    return len(gone.all())
+
+
+async def purge_deliveries(connection: Connection, *, before: datetime, limit: int) -> int:
+    """Delete deliveries that were created before then, with their attempts; how many. One under way goes later."""
+    row = _DELIVERIES.c
+    old = select(row.id).where(row.created_at < before, ~row.claimed).order_by(row.created_at).limit(limit)
+    gone = await connection.execute(delete(_DELIVERIES).where(row.id.in_(old)).returning(row.id))
     return len(gone.all())
 
 

@@ -21,8 +21,8 @@ log = structlog.get_logger(__name__)
 class Changes:
     """Writes tasks and their events."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, public_url: str | None = None) -> None:
+        self._clock, self._public_url = clock, public_url
 
     async def save(self, connection: Connection, before: Task, after: Task, *, source: str, now: datetime) -> Task:
         """Write a task with its next version and its events, in one transaction."""
@@ -48,7 +48,9 @@ class Changes:
     ) -> None:
         """Write the events of tasks that went from one state to another."""
         rows = [
-            self.row(event, after, source=source, now=now) for before, after in moves for event in events(before, after)
+            self.row(event, after, source=source, now=now)
+            for before, after in moves
+            for event in events(before, after, self._public_url)
         ]
         await event_store.add(connection, rows)
         for row in rows:

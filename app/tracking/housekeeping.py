@@ -11,10 +11,12 @@ import structlog
 
 from app.clock import Clock
 from app.core.hearing import weigh
-from app.core.merging import EXPIRING_BEFORE, expired, expiring, mark
+from app.core.merging import EXPIRING_BEFORE, expired, expiring, mark, with_backups_watched
+from app.core.public import backup_notice
 from app.core.recording import Basis, LastError, Task, Tracking
+from app.store import backups, feed, polls, purging
 from app.store import callbacks as callback_store
-from app.store import feed, polls, purging
+from app.store import events as event_store
 from app.store import tasks as store
 from app.store.engine import Connection, Database
 from app.tracking.changes import Changes
@@ -27,6 +29,7 @@ BATCH = 200
 PURGES = {
     "tasks": (purging.purge_tasks, 100),
     "receipts": (purging.purge_receipts, 500),
+    "deliveries": (purging.purge_deliveries, 500),
     "events": (feed.purge, 500),
     "tombstones": (purging.purge_tombstones, 500),
 }
@@ -64,7 +67,7 @@ class Housekeeping:
 
     async def run_once(self) -> int:
         """Do all that is due; how many tasks and callbacks changed, and how much was purged."""
-        jobs = (self._orphans, self._warn, self._expire, self._recall, self._forget)
+        jobs = (self._orphans, self._warn, self._expire, self._backups, self._recall, self._forget)
         return sum([await self._until_done(job) for job in jobs]) + await self._purge()
 
     async def _purge(self) -> int:
@@ -129,6 +132,20 @@ class Housekeeping:
             await self._close(connection, task, task, now=now)
             await polls.drop(connection, task.task_id)
         return len(ids)
+
+    async def _backups(self, connection: Connection, now: datetime) -> int:
+        """Say of copies in the provider's backup store that they go within a day, and that they are gone."""
+        due = await backups.due(connection, now=now, limit=BATCH)
+        rows = []
+        for task in (await self._whole(connection, sorted({task_id for task_id, _ in due}))).values():
+            watched = with_backups_watched(task, now=now)
+            after = await self._changes.save(connection, task, watched, source="timer", now=now)
+            for file in (after.files[file_id] for task_id, file_id in due if task_id == task.task_id):
+                gone = file.backup_expires_at is not None and now >= file.backup_expires_at
+                rows.append(self._changes.row(backup_notice(after, file, gone=gone), after, source="timer", now=now))
+                await backups.told(connection, task.task_id, file.seen.file_id, gone=gone)
+        await event_store.add(connection, rows)
+        return len(due)
 
     async def _whole(self, connection: Connection, ids: list[str]) -> Mapping[str, Task]:
         found = await store.find_tasks(connection, ids, lock=True)

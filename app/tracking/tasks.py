@@ -187,7 +187,7 @@ class Tasks:
             await feed.purge_history(connection, [task_id])
             await callback_store.erase(connection, task_id)
             row = self._changes.row(deletion(task), task, source="api", now=now)
-            await event_store.add(connection, [row])
+            await event_store.add(connection, [row], labels=task.labels)
 
 
 def _existing(task: Task | None, task_id: str) -> Task:

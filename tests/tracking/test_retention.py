@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from app.core.recording import Status, Tracking
 from app.errors import FeedPositionLost, TaskNotFound
@@ -15,6 +15,7 @@ from app.store import callbacks as callback_store
 from app.store import feed, purging
 from app.store.feed import FeedFilter
 from app.store.models import Base, TaskRow
+from app.store.models_webhooks import AttemptRow, DeliveryRow
 from app.tracking import housekeeping
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service
@@ -233,6 +234,28 @@ async def test_receipts_go_90_days_after_they_came_but_for_those_of_active_tasks
         found = await callback_store.list_callbacks(connection, callback_store.CallbackFilter(), before=None, limit=10)
     assert [one.task_id for one in found] == [task_id(2), task_id(0)]
     assert await kept(service, 0, 1) == [0]
+
+
+# -- deliveries
+
+
+async def test_deliveries_go_90_days_after_they_were_made_with_their_attempts_but_for_one_under_way(
+    service: Service, clock: HandClock
+) -> None:
+    made = {"subscription_id": "sub_1", "event_id": "evt_1", "type": "task.settled", "task_id": task_id()}
+    made |= {"status": "pending", "fresh": False, "behind": False, "claim_no": 0, "tries": 0, "next_attempt_at": None}
+    attempt = {"status_code": 500, "duration_ms": 1, "error": None, "response_excerpt": None}
+    async with service.database.write() as connection:
+        for number, claimed in enumerate((False, True)):
+            row = {**made, "id": number, "event_seq": number, "claimed": claimed, "created_at": clock.now()}
+            await connection.execute(insert(DeliveryRow).values(row))
+            await connection.execute(insert(AttemptRow).values({**attempt, "delivery_id": number, "at": clock.now()}))
+    clock.advance(90 * DAY)
+    await service.housekeeping.run_once()
+    assert await rows(service) == {"deliveries": 2, "attempts": 2}
+    clock.advance(1)
+    await service.housekeeping.run_once()
+    assert await rows(service) == {"deliveries": 1, "attempts": 1}
 
 
 # -- events

@@ -1,15 +1,15 @@
 """an index to find the tasks that were kept long enough
 
-Revision ID: 0006_since_0004
-Revises: 0004
+Revision ID: 0007_since_0006
+Revises: 0006
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-revision = "0006_since_0004"
-down_revision = "0004"
+revision = "0007_since_0006"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
