@@ -16,6 +16,8 @@ from app.commands.output import TASK_COLUMNS, safe
 from app.commands.service import AsJson, Away, Json, KeyFile, Refused, Service, Url, plainly, to_json
 from app.commands.tasks import tasks
 
+__all__ = ["tasks"]
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 

@@ -1,4 +1,4 @@
-"""What is no longer kept: closed tasks, receipts, deliveries and tombstones. The feed's events: app.store.feed.purge."""
+"""What is no longer kept: closed tasks, receipts, deliveries and tombstones. Events: app.store.feed.purge."""
 
 from __future__ import annotations
 

@@ -242,9 +242,14 @@ async def test_receipts_go_90_days_after_they_came_but_for_those_of_active_tasks
 async def test_deliveries_go_90_days_after_they_were_made_with_their_attempts_but_for_one_under_way(
     service: Service, clock: HandClock
 ) -> None:
-    made = {"subscription_id": "sub_1", "event_id": "evt_1", "type": "task.settled", "task_id": task_id()}
+    made: dict[str, Any] = {
+        "subscription_id": "sub_1",
+        "event_id": "evt_1",
+        "type": "task.settled",
+        "task_id": task_id(),
+    }
     made |= {"status": "pending", "fresh": False, "behind": False, "claim_no": 0, "tries": 0, "next_attempt_at": None}
-    attempt = {"status_code": 500, "duration_ms": 1, "error": None, "response_excerpt": None}
+    attempt: dict[str, Any] = {"status_code": 500, "duration_ms": 1, "error": None, "response_excerpt": None}
     async with service.database.write() as connection:
         for number, claimed in enumerate((False, True)):
             row = {**made, "id": number, "event_seq": number, "claimed": claimed, "created_at": clock.now()}
