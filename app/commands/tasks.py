@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal
-from urllib.parse import quote
 
 import typer
 
@@ -169,6 +169,8 @@ def _refresh(service: Service, task_id: str, wait: int) -> Json:
 
 
 def _path(task_id: str) -> str:
-    if not task_id:
-        raise Refused("an empty TaskId")
-    return f"/v1/tasks/{quote(task_id, safe='')}"
+    if not re.fullmatch(r"[A-Za-z0-9_-]{16}", task_id):
+        raise Refused(
+            f"{safe(task_id)!r} is no TaskId", "16 characters of A-Z a-z 0-9 _ -, upper and lower case differ"
+        )
+    return f"/v1/tasks/{task_id}"
