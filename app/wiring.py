@@ -221,7 +221,13 @@ def _build(
         alive=lambda: ticker.beat("sweep"),
     )
     housekeeping = Housekeeping(
-        database, clock, changes, hearing, app_ids=budgets, alive=lambda: ticker.beat("housekeeping")
+        database,
+        clock,
+        changes,
+        hearing,
+        app_ids=budgets,
+        keep=timedelta(days=settings.retention_days) or None,
+        alive=lambda: ticker.beat("housekeeping"),
     )
     rules = Rules(
         settings.webhook_allow_http, settings.webhook_allowed_networks, frozenset(settings.webhook_allowed_ports)

@@ -262,11 +262,12 @@ class Database:
     async def synchronise(self) -> None:
         """Set the service's clock by the database's."""
         before = self._clock.monotonic()
-        wall = await self._wall_time()
+        wall = await self.time()
         if self._clock.monotonic() - before < 1.0:  # a slow answer says little about the time
             self._clock.synchronise(wall)
 
-    async def _wall_time(self) -> datetime:
+    async def time(self) -> datetime:
+        """The time on the database's clock; SQLite has none but the machine's."""
         if self.is_sqlite:
             return wall_time()
         async with self.read() as connection:
