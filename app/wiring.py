@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from typing import Literal
 
 import httpx
 import structlog
 
+from app import metrics
 from app.clock import Clock, SystemClock
 from app.core.schedule import Policy
 from app.errors import DatabaseUnavailable, Misconfigured
@@ -28,6 +30,7 @@ from app.tracking.callbacks import Callbacks
 from app.tracking.changes import Changes
 from app.tracking.feed import Feed
 from app.tracking.follower import Follower
+from app.tracking.gauges import Gauges, feel_lag
 from app.tracking.health import HealthCheck
 from app.tracking.hearing import Hearing
 from app.tracking.housekeeping import Housekeeping
@@ -72,6 +75,7 @@ class Service:
     bell: Bell
     ticker: Ticker
     health: HealthCheck
+    gauges: Gauges
     simulated: bool
 
     def stop(self) -> None:
@@ -113,6 +117,7 @@ async def open_service(
         try:
             yield service
         finally:
+            await service.gauges.close()
             for budget in service.budgets.values():
                 await budget.provider.close()
     finally:
@@ -233,6 +238,7 @@ def _build(
         bell.on(POLLS, poller.wake)
         bell.on(POLLS, lambda: ticker.wake("poll"))
     health = HealthCheck(database, budgets, ticker.heartbeats)
+    metrics.BUILD.labels(version("recording-status"), role, "sqlite" if database.is_sqlite else "postgresql").set(1)
     return Service(
         settings=settings,
         role=role,
@@ -256,6 +262,7 @@ def _build(
         bell=bell,
         ticker=ticker,
         health=health,
+        gauges=Gauges(database, clock, budgets, list_budgets, paces, follower, ticker.heartbeats),
         simulated=simulated,
     )
 
@@ -273,6 +280,7 @@ async def running(service: Service) -> AsyncIterator[None]:
     """The background jobs at work; at the end, polls under way finish and are recorded."""
     service.ticker.start()
     beside = [asyncio.create_task(service.bell.run()), asyncio.create_task(service.follower.run())]
+    beside.append(asyncio.create_task(feel_lag()))
     try:
         yield
     finally:
