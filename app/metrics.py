@@ -36,7 +36,7 @@ def expose() -> bytes:
     return generate_latest()
 
 
-BUILD = _gauge("build_info", "Always 1: what this process is.", "version", "role", "database")
+BUILD = _gauge("build_info", "Always 1: what this process is.", "version", "process_role", "database")
 
 # -- calls to the provider
 
@@ -142,6 +142,6 @@ CONNECTIONS_MOST = _gauge("database_connections_max", "Connections that this pro
 DATABASE_UNAVAILABLE = _counter(
     "database_unavailable", "Times this process found the database locked, gone, full or out of connections."
 )
-HEARTBEAT = _gauge("job_heartbeat_age_seconds", "Since the job of this process last showed a sign of life.", "job")
-STUCK = _gauge("job_stuck", "1: the job of this process ought to have shown a sign of life long ago.", "job")
-JOB_FAILURES = _counter("job_failures", "Runs of this process's jobs that ended in an error.", "job")
+HEARTBEAT = _gauge("job_heartbeat_age_seconds", "Since the job of this process last showed a sign of life.", "job_name")
+STUCK = _gauge("job_stuck", "1: the job of this process ought to have shown a sign of life long ago.", "job_name")
+JOB_FAILURES = _counter("job_failures", "Runs of this process's jobs that ended in an error.", "job_name")

@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import get_args
 
 import structlog
 
 from app import metrics
 from app.clock import Clock
+from app.core.public import EventType
 from app.core.recording import Outcome
 from app.errors import DatabaseUnavailable
 from app.store import polls, sweeps
@@ -69,6 +71,8 @@ class Gauges:
         self._seen: _Seen | None = None
         for app_id, outcome in product(budgets, Outcome):
             metrics.OUTCOMES.labels(app_id, outcome)
+        for type_ in get_args(EventType):
+            metrics.EVENTS.labels(type_)
 
     async def update(self) -> None:
         """As of now; what the database tells is a few seconds old at most, or left out."""

@@ -127,8 +127,8 @@ async def test_a_running_service_counts_its_calls_its_events_and_its_requests(
     assert grown("http_request_duration_seconds_count", **one_task) == 0  # it waited
     assert grown("http_request_duration_seconds_count", method="POST", route="/v1/tasks") == 1
     assert grown("http_requests_total", method="GET", route="(unknown)", status=404) == 2
-    assert after("job_stuck", job="poll") == 0
-    assert 0 <= (after("job_heartbeat_age_seconds", job="poll") or 0) < 5
+    assert after("job_stuck", job_name="poll") == 0
+    assert 0 <= (after("job_heartbeat_age_seconds", job_name="poll") or 0) < 5
     assert task not in after.text
 
 
@@ -318,4 +318,4 @@ async def test_each_role_tells_its_own(settings: MakeSettings) -> None:
             assert (await stranger.get("/metrics")).status_code == 401
             told = await scrape(prometheus)
         engine = "sqlite" if service.database.is_sqlite else "postgresql"
-        assert told("build_info", version=version("recording-status"), role=role, database=engine) == 1
+        assert told("build_info", version=version("recording-status"), process_role=role, database=engine) == 1
