@@ -48,7 +48,7 @@ async def test_on_postgresql_it_does_so_at_once(  # on SQLite processes do not w
 
 async def test_a_worker_answers_probes_only(settings: MakeSettings) -> None:
     async with open_service(settings(), role="worker") as worker, open_client(worker) as client:
-        for path in ("/livez", "/readyz"):
+        for path in ("/livez", "/readyz", "/metrics"):
             assert (await client.get(path)).status_code == 200
         for path in ("/v1/tasks", "/v1/stats", "/docs", "/", "/openapi.json"):
             assert (await client.get(path)).status_code == 404, path
