@@ -15,6 +15,7 @@ from datetime import datetime
 
 import structlog
 
+from app import metrics
 from app.clock import Clock
 from app.core.deliveries import OTHER_EVENTS, Attempt, Subscription, body, disabling, judge
 from app.core.public import event_json
@@ -66,6 +67,8 @@ class Webhooks:
         self._woken, self._stopped = asyncio.Event(), asyncio.Event()
         self._flying: set[asyncio.Task[None]] = set()
         self._sent: list[Sent] = []
+        for result in ("delivered", "failed"):
+            metrics.DELIVERY_ATTEMPTS.labels(result)
 
     def wake(self) -> None:
         """Something may be due: look again."""
@@ -235,6 +238,9 @@ class Webhooks:
             error=attempt.error,
             tries=claim.tries + 1,
         )
+        metrics.DELIVERY_ATTEMPTS.labels("delivered" if attempt.succeeded else "failed").inc()
+        if attempt.succeeded and event is not None:
+            metrics.DELIVERY_AGE.observe((self._clock.now() - event.occurred_at).total_seconds())
         self._sent.append(Sent(claim, attempt))
 
 

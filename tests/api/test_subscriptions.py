@@ -274,3 +274,19 @@ async def test_the_numbers_tell_what_is_on_its_way(client: httpx.AsyncClient, si
     clock.advance(7)
     waiting = (await client.get("/v1/stats")).json()["deliveries"]
     assert waiting == {"pending": 1, "oldest_pending_seconds": 7.0, "failed": 0}
+
+
+async def test_metrics_count_attempts_by_result(service: Service, client: httpx.AsyncClient, sink: Sink) -> None:
+    async def counted(result: str) -> float:
+        text = (await client.get("/metrics")).text
+        name = f'recording_status_delivery_attempts_total{{result="{result}"}} '
+        return float(next(line for line in text.splitlines() if line.startswith(name)).removeprefix(name))
+
+    before = {result: await counted(result) for result in ("delivered", "failed")}
+    for name in ("good", "bad"):
+        body = {"name": name, "url": sink.url(f"/{name}"), "types": ["task.registered"]}
+        await client.post("/v1/subscriptions", json=body)
+    sink.answer = lambda letter: Reply(200 if letter.path == "/good" else 500)
+    await client.post("/v1/tasks", json={"task_id": task_id()})
+    await service.webhooks.run_once()
+    assert {result: await counted(result) - before[result] for result in before} == {"delivered": 1, "failed": 1}
