@@ -151,9 +151,13 @@ def simulate(
 class _Server(uvicorn.Server):
     """uvicorn, but a signal ends the poller's work at once too, and ends the process with exit code 0."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, greeting: str) -> None:
         super().__init__(config)
-        self._service = service
+        self._service, self._greeting = service, greeting
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        typer.echo(self._greeting, err=True)  # not before: by now signals are heeded
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -196,8 +200,8 @@ async def _serve(
                 await service.registration.register(NewTask(task_id=task_id, labels={"demo": "yes"}))
             url = _url(listener)
             async with running(service), beside(url):
-                typer.echo(_greeting(settings, url, simulated=simulated), err=True)
-                await _Server(config, service).serve(sockets=[listener])
+                greeting = _greeting(settings, url, simulated=simulated)
+                await _Server(config, service, greeting).serve(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
