@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shutil
 import subprocess
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -55,11 +58,16 @@ with AuthenticatedClient(url, token="secret-of-the-writers-key", raise_on_unexpe
 """
 
 
-def run(*command: str | Path, cwd: Path, seconds: float = 60) -> str:
+def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None, seconds: float = 60) -> str:
     """What a command says; it must succeed."""
     path = f"{PYTHON_TOOLS}:{os.environ['PATH']}"
     done = subprocess.run(
-        command, cwd=cwd, env={"PATH": path, "HOME": str(cwd)}, capture_output=True, text=True, timeout=seconds
+        command,
+        cwd=cwd,
+        env={"PATH": path, "HOME": str(cwd), **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
@@ -116,3 +124,41 @@ def test_spectral_complains_of_a_broken_description_and_not_of_ours(tmp_path: Pa
     broken.write_text(DESCRIPTION.read_text(encoding="utf-8").replace('"operationId": "getTask"', '"x-id": ""'))
     found = json.loads(spectral(DESCRIPTION, broken))
     assert [(fault["code"], fault["source"]) for fault in found] == [("operation-operationId", str(broken))]
+
+
+def shown(language: str) -> str:
+    """The code of the README in this language, of the section for callers."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Use it from your service")[2]
+    (found,) = re.findall(rf"```{language}\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    return str(found)
+
+
+async def tried(served: Process, provider: Server, *command: str | Path, cwd: Path) -> str:
+    """What the code says of a recording that has just ended."""
+    recording = provider.simulator.start("normal", duration=1, upload=1)
+    given = {"URL": served.url, "KEY": "secret-of-the-writers-key", "TASK_ID": recording}
+    return await asyncio.to_thread(run, *command, cwd=cwd, env=given)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="NO CURL: the README's first example was NOT tried")
+async def test_the_readmes_curl_works(tmp_path: Path, served: Process, provider: Server) -> None:
+    assert await tried(served, provider, "sh", "-euc", shown("sh"), cwd=tmp_path) == '"outcome":"uploaded"\n'
+
+
+async def test_the_readmes_python_works(tmp_path: Path, served: Process, provider: Server) -> None:
+    given = "import os\nURL, KEY, TASK_ID = os.environ['URL'], os.environ['KEY'], os.environ['TASK_ID']\n"
+    (tmp_path / "use.py").write_text(given + shown("python"), encoding="utf-8")
+    said = await tried(served, provider, sys.executable, "use.py", cwd=tmp_path)
+    assert said.startswith("uploaded ['https://bucket.example/")
+
+
+@needs_node
+async def test_the_readmes_typescript_works(tmp_path: Path, served: Process, provider: Server) -> None:
+    given = "declare const process: { env: Record<string, string> };\nexport {};\n"
+    given += "const { URL: URL_OF_SERVICE, KEY, TASK_ID } = process.env;\n"
+    (tmp_path / "use.mts").write_text(given + shown("ts"), encoding="utf-8")
+    tsc = (NODE_TOOLS / "tsc", "--strict", "--target", "es2022", "--module", "nodenext", "use.mts")
+    await asyncio.to_thread(run, *tsc, cwd=tmp_path)
+    said = await tried(served, provider, "node", "use.mjs", cwd=tmp_path)
+    assert "uploaded" in said
+    assert "https://bucket.example/" in said

@@ -105,6 +105,7 @@ def _problems(operation: Json, codes: list[str], components: Json) -> None:
     if operation["operationId"] != OPEN_WITH_MORE:
         answers.pop("503", None)
     for answer in answers.values():
+        _meaning(answer, components["schemas"])
         answer["headers"] = {**answer.get("headers", {}), "X-Request-Id": REQUEST_ID}
     shared: Json = components.setdefault("responses", {})
     for status in sorted({STATUS_OF[code] for code in codes}):
@@ -112,6 +113,14 @@ def _problems(operation: Json, codes: list[str], components: Json) -> None:
         name = "_or_".join(of_status)
         shared.setdefault(name, _problem(status, of_status))
         answers[str(status)] = {"$ref": f"#/components/responses/{name}"}
+
+
+def _meaning(answer: Json, schemas: Json) -> None:
+    """Instead of the framework's words: what the body is."""
+    if answer["description"] == "Successful Response":
+        schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+        name = schema.get("$ref", "").rpartition("/")[2]
+        answer["description"] = schemas[name]["description"] if name else "Done."
 
 
 def _problem(status: int, codes: list[str]) -> Json:

@@ -87,6 +87,7 @@ def test_every_operation_says_what_it_does_and_under_which_name() -> None:
     known = [tag["name"] for tag in TAGS]
     for name, operation in named().items():
         assert operation["summary"], name
+        assert not [one for one in operation["responses"].values() if one.get("description") == "Successful Response"]
         assert len(operation["description"]) > len(operation["summary"]) / 2, name
         assert len(operation["tags"]) == 1, name
         assert operation["tags"][0] in known, name
