@@ -99,6 +99,8 @@ class TaskNotFound(Refusal):
 class AppNotFound(Refusal):
     """No such app is configured."""
 
+    code = "not_found"
+
 
 class NoSuchSubscription(Refusal):
     """There is no such subscription, or it has no such delivery."""

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from typing import Literal
 
 import httpx
 import structlog
 
+from app import metrics
 from app.clock import Clock, SystemClock
 from app.core.schedule import Policy
 from app.core.signing import NEW_SECRET_SIZE, new_webhook_secret
@@ -32,6 +34,7 @@ from app.tracking.callbacks import Callbacks
 from app.tracking.changes import Changes
 from app.tracking.feed import Feed
 from app.tracking.follower import Follower
+from app.tracking.gauges import Gauges, feel_lag
 from app.tracking.health import HealthCheck
 from app.tracking.hearing import Hearing
 from app.tracking.housekeeping import Housekeeping
@@ -81,6 +84,7 @@ class Service:
     webhooks: Webhooks
     ticker: Ticker
     health: HealthCheck
+    gauges: Gauges
     simulated: bool
 
     def stop(self) -> None:
@@ -124,6 +128,7 @@ async def open_service(
             yield service
         finally:
             await service.webhooks.close()
+            await service.gauges.close()
             for budget in service.budgets.values():
                 await budget.provider.close()
     finally:
@@ -221,7 +226,13 @@ def _build(
         alive=lambda: ticker.beat("sweep"),
     )
     housekeeping = Housekeeping(
-        database, clock, changes, hearing, app_ids=budgets, alive=lambda: ticker.beat("housekeeping")
+        database,
+        clock,
+        changes,
+        hearing,
+        app_ids=budgets,
+        keep=timedelta(days=settings.retention_days) or None,
+        alive=lambda: ticker.beat("housekeeping"),
     )
     rules = Rules(
         settings.webhook_allow_http, settings.webhook_allowed_networks, frozenset(settings.webhook_allowed_ports)
@@ -262,6 +273,7 @@ def _build(
         bell.on(DELIVERIES, webhooks.wake)
         bell.on(DELIVERIES, lambda: ticker.wake("deliver"))
     health = HealthCheck(database, budgets, ticker.heartbeats)
+    metrics.BUILD.labels(version("recording-status"), role, "sqlite" if database.is_sqlite else "postgresql").set(1)
     return Service(
         settings=settings,
         role=role,
@@ -287,6 +299,7 @@ def _build(
         webhooks=webhooks,
         ticker=ticker,
         health=health,
+        gauges=Gauges(database, clock, budgets, list_budgets, paces, follower, ticker.heartbeats),
         simulated=simulated,
     )
 
@@ -304,6 +317,7 @@ async def running(service: Service) -> AsyncIterator[None]:
     """The background jobs at work; at the end, polls under way finish and are recorded."""
     service.ticker.start()
     beside = [asyncio.create_task(service.bell.run()), asyncio.create_task(service.follower.run())]
+    beside.append(asyncio.create_task(feel_lag()))
     try:
         yield
     finally:

@@ -54,6 +54,7 @@ STATS: Json = {
         }
     ],
     "callbacks": {"accepted": 2201, "repeat": 14, "suspicious": 0, "refused": {"bad_signature": 2}},
+    "deliveries": {"pending": 1, "oldest_pending_seconds": 0.2, "failed": 0},
 }
 _SWITCHES = {"app_id": 1, "polling": "on", "poll_budget": 10, "poll_limit": 10, "sweeping": "on"}
 READY: Json = {
@@ -93,6 +94,11 @@ DELIVERY: Json = {
     "next_attempt_at": None,
     "attempts": [_ATTEMPT],
 }
+
+METRICS = """# HELP recording_status_build_info Always 1: what this process is.
+# TYPE recording_status_build_info gauge
+recording_status_build_info{process_role="all",version="0.1.0"} 1.0
+"""
 
 REQUESTS: dict[str, Json] = {
     "registerTask": {"task_id": TASK_ID, "labels": {"team": "support"}},

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from app.api.example_bodies import ANSWERS, REQUESTS, problem_example
+from app.api.example_bodies import ANSWERS, METRICS, REQUESTS, problem_example
 from app.api.examples import EVENTS
 from app.api.problems import ADVICE, CODES, STATUS_OF, TITLES
 from app.api.webhook_description import webhooks
@@ -148,6 +148,9 @@ def _examples(operation: Json) -> None:
     for status, body in ANSWERS.get(name, {}).items():
         operation["responses"][status]["content"]["application/json"]["example"] = body
     content = operation["responses"].get("200", {}).get("content", {})
+    for media in content:
+        if media.startswith("text/plain"):
+            content[media] = {"schema": {"type": "string"}, "example": METRICS}
     if "text/event-stream" in content:
         content["text/event-stream"] = _stream()
 

@@ -6,12 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from typing_extensions import TypeAliasType
 
 from app.api.schemas import Out, one_of
@@ -169,11 +168,7 @@ def add_error_answers(app: FastAPI) -> None:
         structlog.get_logger(__name__).warning("database unavailable", error=str(error))
         return problem("unavailable", "the database is not available; nothing was changed, try again")
 
-    async def hung_up(request: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=499)  # nobody reads it
-
-    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
-        ClientDisconnect: hung_up,
+    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
         Refusal: refused,
         FeedPositionLost: position_lost,
         RequestValidationError: invalid,

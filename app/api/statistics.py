@@ -98,6 +98,14 @@ class CallbackCounts(Out):
     refused: Annotated[dict[str, int], Field(description="Number by reason.")]
 
 
+class DeliveryCounts(Out):
+    """Webhooks on their way."""
+
+    pending: Annotated[int, Field(description="How many wait or are tried again.")]
+    oldest_pending_seconds: Annotated[float | None, Field(description="Seconds the longest has been waiting.")]
+    failed: Annotated[int, Field(description="Given up, of those queued in the last 24 hours.")]
+
+
 class Stats(Out):
     """What the service is doing."""
 
@@ -106,6 +114,7 @@ class Stats(Out):
     tasks: Annotated[TaskCounts, Field(description="All registered tasks.")]
     apps: Annotated[list[AppOut], Field(description="Each configured app.")]
     callbacks: Annotated[CallbackCounts, Field(description="What the provider sent.")]
+    deliveries: Annotated[DeliveryCounts, Field(description="What goes to subscribers.")]
 
 
 @router.get("/stats", dependencies=[read], summary="What the service is doing", operation_id="getStats")
@@ -118,6 +127,13 @@ async def stats(service: TheService) -> Stats:
         tasks=TaskCounts.model_validate(numbers.tasks),
         apps=[_app(app, at=numbers.at) for app in numbers.apps],
         callbacks=CallbackCounts(**numbers.callbacks, refused=dict(numbers.refused)),
+        deliveries=DeliveryCounts(
+            pending=numbers.outbox.pending,
+            oldest_pending_seconds=(numbers.at - numbers.outbox.oldest).total_seconds()
+            if numbers.outbox.oldest
+            else None,
+            failed=numbers.outbox.failed,
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 
 from app.core.deliveries import Attempt, DeliveryStatus
 from app.store.deliveries import PENDING, _row, due
@@ -44,6 +44,24 @@ class DeliveryFilter:
     type: tuple[str, ...] = ()
     created_after: datetime | None = None
     created_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outbox:
+    """``pending``: waiting to be sent, ``oldest`` since then; ``failed``: given up since a given time."""
+
+    pending: int
+    oldest: datetime | None
+    failed: int
+
+
+async def outbox(connection: Connection, *, since: datetime) -> Outbox:
+    """How the deliveries stand."""
+    row = _ROWS.c
+    waiting = select(func.count(), func.min(row.created_at)).where(row.next_attempt_at.is_not(None))
+    pending, oldest = (await connection.execute(waiting)).one()
+    given_up = select(func.count()).where(row.created_at > since, row.status == DeliveryStatus.FAILED.value)
+    return Outbox(pending=pending, oldest=oldest, failed=(await connection.execute(given_up)).scalar_one())
 
 
 _SHOWN = [getattr(_ROWS.c, name) for name in Delivery.__dataclass_fields__ if name != "attempts"]

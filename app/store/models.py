@@ -80,6 +80,7 @@ class TaskRow(Base):
         Index(None, "registered_at", "task_id"),
         Index(None, "updated_at", "task_id"),
         Index(None, "tracking", "query_deadline"),
+        Index(None, "closed_at"),
         Index(None, "room_id", "registered_at", "task_id"),
     )
 

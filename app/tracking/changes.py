@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
 
+from app import metrics
 from app.clock import Clock
 from app.core.public import Event, events, versioned
 from app.core.recording import Task
 from app.store import events as event_store
 from app.store import tasks as store
+from app.store.bell import after_commit
 from app.store.engine import Connection
 
 log = structlog.get_logger(__name__)
@@ -53,6 +56,7 @@ class Changes:
             for event in events(before, after, self._public_url)
         ]
         await event_store.add(connection, rows)
+        after_commit(connection, partial(_count, moves, [row["type"] for row in rows]))
         for row in rows:
             about = row["data"].get("file") or row["data"]["task"]
             named = {"file_id": about["file_id"]} if "file_id" in about else {}
@@ -68,3 +72,11 @@ class Changes:
             version=task.version,
             source=source,
         )
+
+
+def _count(moves: Sequence[tuple[Task | None, Task]], types: Sequence[str]) -> None:
+    for type_ in types:
+        metrics.EVENTS.labels(type_).inc()
+    for before, after in moves:
+        if after.outcome is not None and (before is None or before.outcome != after.outcome):
+            metrics.OUTCOMES.labels(after.app_id, after.outcome).inc()

@@ -1,4 +1,5 @@
-"""What is due by date alone: windows that close, apps no longer configured, callbacks that nobody claimed."""
+"""What is due by date alone: windows that close, apps no longer configured, callbacks that nobody claimed, and what has
+been kept long enough."""
 
 from __future__ import annotations
 
@@ -6,12 +7,14 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import structlog
+
 from app.clock import Clock
 from app.core.hearing import weigh
 from app.core.merging import EXPIRING_BEFORE, expired, expiring, mark, with_backups_watched
 from app.core.public import backup_notice
 from app.core.recording import Basis, LastError, Task, Tracking
-from app.store import backups, polls
+from app.store import backups, feed, polls, purging
 from app.store import callbacks as callback_store
 from app.store import events as event_store
 from app.store import tasks as store
@@ -19,7 +22,24 @@ from app.store.engine import Connection, Database
 from app.tracking.changes import Changes
 from app.tracking.hearing import Hearing
 
+log = structlog.get_logger(__name__)
+
 BATCH = 200
+
+PURGES = {
+    "tasks": (purging.purge_tasks, 100),
+    "receipts": (purging.purge_receipts, 500),
+    "deliveries": (purging.purge_deliveries, 500),
+    "events": (feed.purge, 500),
+    "tombstones": (purging.purge_tombstones, 500),
+}
+"""What goes when it was kept long enough, in this order: a purge, and how many it takes in one transaction.
+
+Each takes ``before`` and ``limit`` and returns how many went; what else is kept for a time finds its place here.
+"""
+
+PURGE_BATCHES = 20
+"""Transactions of each purge in one run, at most: polls and requests come between them, and other jobs after them."""
 
 GRACE = timedelta(minutes=1)
 """How long after the end of its window a task is still left to an answer under way, and to the provider's clock."""
@@ -39,15 +59,34 @@ class Housekeeping:
         hearing: Hearing,
         *,
         app_ids: Collection[int],
+        keep: timedelta | None = None,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._database, self._clock, self._changes, self._hearing = database, clock, changes, hearing
-        self._app_ids, self._alive = sorted(app_ids), alive
+        self._app_ids, self._keep, self._alive = sorted(app_ids), keep, alive
 
     async def run_once(self) -> int:
-        """Do all that is due; how many tasks and callbacks changed."""
+        """Do all that is due; how many tasks and callbacks changed, and how much was purged."""
         jobs = (self._orphans, self._warn, self._expire, self._backups, self._recall, self._forget)
-        return sum([await self._until_done(job) for job in jobs])
+        return sum([await self._until_done(job) for job in jobs]) + await self._purge()
+
+    async def _purge(self) -> int:
+        """Delete what was kept long enough; if there is much of it, a part now and the rest in runs to come."""
+        if self._keep is None:
+            return 0
+        before = self._clock.now() - self._keep
+        gone = dict.fromkeys(PURGES, 0)
+        for name, (purge, limit) in PURGES.items():
+            for _ in range(PURGE_BATCHES):
+                self._alive()
+                async with self._database.write() as connection:
+                    number = await purge(connection, before=before, limit=limit)
+                gone[name] += number
+                if not number:
+                    break
+        if any(gone.values()):
+            log.info("purged", **gone, before=before.isoformat())
+        return sum(gone.values())
 
     async def _until_done(self, job: Callable[[Connection, datetime], Awaitable[int]]) -> int:
         """A job in transactions of a size that keeps nobody waiting."""

@@ -61,6 +61,7 @@ ROUTES = {
     ("PATCH", "/v1/apps/{app_id}"): "admin",
     ("GET", "/livez"): "open",
     ("GET", "/readyz"): "open",
+    ("GET", "/metrics"): "read",
     ("GET", "/openapi.json"): "open",
     ("GET", "/"): "open",
     ("GET", "/docs"): "open",

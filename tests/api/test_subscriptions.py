@@ -264,3 +264,13 @@ async def test_what_reads_may_not_steer(settings: MakeSettings, sink: Sink, cloc
             assert (await eye.post(f"{address}/ping")).status_code == 403
             assert (await eye.get("/v1/deliveries")).status_code == 403
         assert sink.letters == []
+
+
+async def test_the_numbers_tell_what_is_on_its_way(client: httpx.AsyncClient, sink: Sink, clock: HandClock) -> None:
+    nothing = {"pending": 0, "oldest_pending_seconds": None, "failed": 0}
+    assert (await client.get("/v1/stats")).json()["deliveries"] == nothing
+    await client.post("/v1/subscriptions", json={"name": "a", "url": sink.url(), "types": ["task.registered"]})
+    await client.post("/v1/tasks", json={"task_id": task_id()})
+    clock.advance(7)
+    waiting = (await client.get("/v1/stats")).json()["deliveries"]
+    assert waiting == {"pending": 1, "oldest_pending_seconds": 7.0, "failed": 0}
