@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test lint format bench chaos lock clean
+.PHONY: help install clients run test lint format openapi api-changes bench chaos lock lock-clients clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -24,12 +24,25 @@ help:  ## show this
 	@$(PIP) install --require-hashes -r requirements-dev.txt
 	@touch $@
 
+# Tools with requirements of their own, for the tests of the API's description. Without npm those tests are skipped.
+clients: .venv/clients tests/clients/node_modules  ## install the generators and checkers of the API's description
+
+.venv/clients: tests/clients/requirements.txt .venv/development
+	@echo "Installing the tools that check the API's description ..."
+	@rm -rf $@ && $(BIN)/uv venv --quiet --python $(BIN)/python $@
+	@$(BIN)/uv pip install --quiet --python $@/bin/python --require-hashes -r tests/clients/requirements.txt
+	@touch $@
+
+tests/clients/node_modules: tests/clients/package-lock.json
+	@if command -v npm >/dev/null && cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error; then :; \
+	else rm -rf node_modules; echo "NO NODE TOOLS: some tests of the API's description will be skipped"; test -z "$$CI"; fi
+
 install: .venv/development  ## make .venv with the service and the development tools
 
 run: .venv/service  ## serve on 127.0.0.1:8000; without provider credentials, with a simulated provider
 	@$(BIN)/recording-status run
 
-test: .venv/development  ## the whole suite, on SQLite and PostgreSQL
+test: .venv/development clients  ## the whole suite, on SQLite and PostgreSQL
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: .venv/development  ## ruff, mypy, import contracts
@@ -42,6 +55,12 @@ format: .venv/development  ## let ruff format the code
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format --quiet .
 
+openapi: .venv/service  ## write docs/openapi.json anew, from the code
+	@PUBLIC_URL= $(BIN)/recording-status openapi >docs/openapi.json
+
+api-changes: .venv/development  ## what in docs/openapi.json may break callers of the last release
+	@$(BIN)/python -m tests.compatibility
+
 bench: .venv/development  ## the call budget against the simulator, beside other limiters (long: see docs/benchmarks.md)
 	@$(BIN)/python bench/budget.py $(ARGS)
 
@@ -53,5 +72,9 @@ lock: .venv/development  ## resolve the requirements anew, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --group build -o requirements-build.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade pyproject.toml --group build --group dev -c requirements.txt -o requirements-dev.txt
 
+lock-clients: .venv/development  ## resolve the tools of tests/clients anew
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade tests/clients/requirements.in -o tests/clients/requirements.txt
+	@cd tests/clients && npm update --omit-lockfile-registry-resolved --package-lock-only --no-audit --no-fund
+
 clean:  ## remove .venv and caches; ./data stays
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv tests/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

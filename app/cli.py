@@ -1,9 +1,10 @@
-"""The command line: recording-status serve | run | migrate | simulate."""
+"""The command line: recording-status serve | run | migrate | simulate | openapi."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -20,7 +21,7 @@ import uvloop
 from app.clock import SystemClock
 from app.core.schedule import Policy
 from app.errors import Misconfigured, RecorderError
-from app.main import create_app
+from app.main import create_app, description
 from app.provider import simulator
 from app.settings import Settings, load_settings
 from app.store import schema
@@ -83,6 +84,20 @@ def migrate() -> None:
 
     # It listens nowhere, so it may do without the keys that serving the network takes.
     _run(work(_settings(host="127.0.0.1")))
+
+
+@cli.command()
+def openapi() -> None:
+    """Write the API's description (OpenAPI 3.1) to standard output: what a running service has at /openapi.json.
+
+    For example:
+
+        recording-status openapi >openapi.json
+
+    PUBLIC_URL, if it is set, is the server's address in it.
+    """
+    settings = _settings(host="127.0.0.1")  # it listens nowhere, so it may do without keys
+    typer.echo(json.dumps(description(settings.public_url), indent=1, ensure_ascii=False))
 
 
 @cli.command()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from fastapi.staticfiles import StaticFiles
 
 from app.api import (
@@ -11,6 +14,8 @@ from app.api import (
     edge,
     events,
     files,
+    introduction,
+    openapi,
     ops,
     pages,
     problems,
@@ -19,37 +24,76 @@ from app.api import (
     subscriptions,
     tasks,
 )
+from app.api.keys import Guard
+from app.api.task_schemas import EventDataOut, WebhookOut
+from app.settings import Role
 from app.wiring import Service
 
-DESCRIPTION = """
-Is the recording over, and where are its files? Register a ZEGOCLOUD Cloud Recording `TaskId` once; from then on its
-state is queryable here, kept up to date within the provider's limits.
+DOORS = (registration, tasks, files, events, subscriptions, callbacks, statistics, apps)
+"""What a process that answers has beside its probes."""
 
-* **Register** with `POST /v1/tasks` (or `/v1/tasks/batch`); repeating is harmless.
-* **Ask** with `GET /v1/tasks/{task_id}`: while `tracking` is `active` the task is being followed; `settled` means it
-  is over and every file has reached its end. Judge by `outcome`, not by `status`.
-* **Follow** with `GET /v1/events`: every change in one order; whoever passes back `next_after` misses none.
-* **Errors** are RFC 9457 problem details with a stable `code`; a 422 names each fault by JSON pointer.
-"""
+
+class Api(FastAPI):
+    """FastAPI, but its description is whole."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The API's description, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = openapi.finish(super().openapi(), self._roles())
+        return self.openapi_schema
+
+    def _roles(self) -> dict[str, Role]:
+        """The roles that guarded operations need, by operationId."""
+        return {
+            route.operation_id: one.dependency.role
+            for route in iter_route_contexts(self.routes)
+            for one in getattr(route, "dependencies", ())
+            if isinstance(one.dependency, Guard)
+        }
 
 
 def create_app(service: Service) -> FastAPI:
     """The application on a service that somebody else opened and will close. A worker answers probes only."""
-    app = FastAPI(
-        title="recording-status",
-        version="1",
-        description=DESCRIPTION,
-        redirect_slashes=False,
-        openapi_url=None if service.role == "worker" else "/openapi.json",
-        docs_url=None,
-        redoc_url=None,
-    )
+    answers = service.role != "worker"
+    app = _doors(answers=answers, public_url=service.settings.public_url)
     app.state.service = service
-    answering = (registration, tasks, files, events, subscriptions, callbacks, statistics, apps, pages)
-    for door in (*(answering if service.role != "worker" else ()), ops):
-        app.include_router(door.router)
-    if service.role != "worker":
+    if answers:
+        app.include_router(pages.router)
         app.mount("/assets", StaticFiles(directory=pages.WEB), name="assets")
     problems.add_error_answers(app)
     app.add_middleware(edge.Edge, clock=service.clock, keyless=not service.settings.api_keys)
     return app
+
+
+def description(public_url: str | None = None) -> dict[str, Any]:
+    """The OpenAPI description, without a service."""
+    return _doors(answers=True, public_url=public_url).openapi()
+
+
+def _doors(*, answers: bool, public_url: str | None) -> Api:
+    app = Api(
+        title=introduction.TITLE,
+        version=introduction.VERSION,
+        summary=introduction.SUMMARY,
+        description=introduction.TEXT,
+        contact=introduction.CONTACT,
+        license_info=introduction.LICENCE,
+        openapi_tags=introduction.TAGS,
+        servers=[{"url": public_url or "/", "description": "This service"}],
+        redirect_slashes=False,
+        openapi_url="/openapi.json" if answers else None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    for door in (*(DOORS if answers else ()), ops):
+        app.include_router(door.router)
+
+    # So that these schemas are described; app.api.webhook_description tells the rest.
+    for shape in (WebhookOut, EventDataOut):
+        app.webhooks.add_api_route(shape.__name__, _nothing, methods=["POST"], response_model=shape)
+
+    return app
+
+
+async def _nothing() -> None:
+    """Is never called."""

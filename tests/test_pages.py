@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, Request, async_playwright
 
-from tests.test_operation import Process, program
+from tests.test_operation import Process, environment, program
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -62,6 +62,33 @@ async def test_the_documentation_works_without_any_other_host_and_says_that_all_
     await page.get_by_text('"simulated": true').first.wait_for(timeout=10_000)
     assert [url for url in asked if not url.startswith((demonstration.url, "data:"))] == []
     assert faults == []
+
+
+async def test_a_key_that_is_entered_is_used_and_a_link_leads_to_an_operation(tmp_path: Path, page: Page) -> None:
+    asked: list[str] = []
+    faults: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    env = environment(tmp_path, API_KEYS="reader:read:secret-of-readers-keys")
+    async with program(tmp_path, "serve", "--port", "0", env=env) as process:
+        await process.until_ready()
+        await page.goto(f"{process.url}/docs#/tasks/listTasks")
+        operation = page.locator("#operations-tasks-listTasks.is-open")
+        await operation.wait_for(timeout=20_000)
+        picture = page.locator(".introduction img")
+        assert await picture.evaluate("image => image.naturalWidth") > 0
+        for key, state in (("of-nobody", "does not know"), ("secret-of-readers-keys", "In use")):
+            await page.get_by_label("Your key").fill(key)
+            await page.get_by_role("button", name="Use it below").click()
+            await page.get_by_text(state).wait_for(timeout=5_000)
+        assert faults == []
+        await operation.get_by_role("button", name="Try it out").click()
+        await operation.get_by_role("button", name="Execute").click()
+        await operation.locator(".live-responses-table").get_by_text('"items": []').wait_for(timeout=10_000)
+        assert await page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+        assert [url for url in asked if not url.startswith((process.url, "data:"))] == []
+        assert faults == []
 
 
 async def test_every_problem_code_has_a_place_on_its_page(demonstration: Process, page: Page) -> None:

@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.store import polls
 from app.store.polls import Claim
 from app.wiring import Service
+from tests.described import described
 
 APP, SECRET = 1, "server-secret-of-app-1"
 OTHER_APP, OTHER_SECRET = 2, "server-secret-of-app-2"
@@ -86,10 +87,13 @@ def text(moment: datetime) -> str:
 
 @asynccontextmanager
 async def open_client(service: Service, key: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the service's API, with this key. Errors that nobody expected fail the test."""
+    """A client of the service's API, with this key. Errors that nobody expected fail the test, and so do answers that
+    the API's description does not tell of."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     transport = httpx.ASGITransport(create_app(service))
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1", headers=headers, event_hooks=described()
+    ) as client:
         yield client
 
 

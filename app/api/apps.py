@@ -7,21 +7,22 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from app.api.keys import GuardedRoute, TheService, requires
-from app.api.problems import PROBLEMS
+from app.api.problems import PROBLEMS, may_answer
 from app.api.schemas import In, Out
 from app.tracking.apps import App
 
 router = APIRouter(prefix="/v1", tags=["operations"], responses=PROBLEMS, route_class=GuardedRoute)
 
-Switch = Literal["on", "paused"]
+Switch = TypeAliasType("Switch", Annotated[Literal["on", "paused"], Field(description="Whether it is done.")])
 
 
 class AppSwitchesOut(Out):
     """An app and what operators set for it."""
 
-    app_id: int
+    app_id: Annotated[int, Field(description="The provider's AppId.")]
     polling: Annotated[Switch, Field(description="`paused`: nothing is asked of the provider about tasks.")]
     poll_budget: Annotated[int, Field(description="Calls under way or cooling at most, in all processes together.")]
     poll_limit: Annotated[int, Field(description="Calls the provider allows in any second.")]
@@ -31,15 +32,15 @@ class AppSwitchesOut(Out):
 class AppsOut(Out):
     """The configured apps, by id."""
 
-    items: list[AppSwitchesOut]
+    items: Annotated[list[AppSwitchesOut], Field(description="All of them.")]
 
 
 class AppSwitchesIn(In):
     """What is left out stays as it is. Windows go on closing while polling is paused."""
 
-    polling: Switch | None = None
-    poll_budget: Annotated[int | None, Field(ge=1, le=1000, description="1 … `poll_limit`.")] = None
-    sweeping: Switch | None = None
+    polling: Annotated[Switch | None, Field(description="Ask the provider about tasks, or not.")] = None
+    poll_budget: Annotated[int | None, Field(ge=1, le=1000, description="Calls at once: 1 … `poll_limit`.")] = None
+    sweeping: Annotated[Switch | None, Field(description="Read the provider's list of tasks, or not.")] = None
 
 
 @router.get("/apps", dependencies=[requires("read")], summary="The apps and their switches", operation_id="listApps")
@@ -49,8 +50,10 @@ async def list_apps(service: TheService) -> AppsOut:
 
 
 @router.patch("/apps/{app_id}", dependencies=[requires("admin")], summary="Pause or slow an app down",
-              operation_id="switchApp")  # fmt: skip
-async def switch_app(app_id: Annotated[int, Path(ge=1)], body: AppSwitchesIn, service: TheService) -> AppSwitchesOut:
+              operation_id="switchApp", openapi_extra=may_answer("not_found"))  # fmt: skip
+async def switch_app(
+    app_id: Annotated[int, Path(ge=1, description="The provider's AppId.")], body: AppSwitchesIn, service: TheService
+) -> AppSwitchesOut:
     """Stored, and heeded by every process within a second; calls under way finish."""
     polling, sweeping = (None if one is None else one == "on" for one in (body.polling, body.sweeping))
     return _out(await service.apps.switch(app_id, polling=polling, poll_budget=body.poll_budget, sweeping=sweeping))

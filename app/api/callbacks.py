@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
@@ -12,28 +12,38 @@ from app.api import lists
 from app.api.edge import CALLBACKS
 from app.api.keys import GuardedRoute, TheService, requires
 from app.api.lists import CallbackQuery
-from app.api.problems import PROBLEMS
-from app.api.schemas import Out, Time
+from app.api.problems import PROBLEMS, may_answer
+from app.api.schemas import NextCursor, Out, Time
+from app.api.words import Verdict
 from app.core.public import Json, time_text
+from app.core.told import CallbackEvent
 from app.provider.callbacks import event_of
 from app.store.callbacks import Stored
 
 router = APIRouter(tags=["callbacks"], responses=PROBLEMS, route_class=GuardedRoute)
 admin = requires("admin")
 
+SENT: dict[str, Any] = {
+    "requestBody": {
+        "description": "As the provider sends it; the Content-Type is not looked at.",
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object", "additionalProperties": True}}},
+    }
+}
+
 
 class CallbackOut(Out):
     """A callback as it arrived."""
 
     id: Annotated[str, Field(description="Opaque.")]
-    received_at: Time
-    app_id: int
-    task_id: str | None
+    received_at: Annotated[Time, Field(description="When it arrived.")]
+    app_id: Annotated[int, Field(description="The app whose secret signed it.")]
+    task_id: Annotated[str | None, Field(description="The task it tells of; null where it names none.")]
     event_type: Annotated[int | None, Field(description="The provider's number.")]
-    event: str
-    sequence: int | None
+    event: Annotated[CallbackEvent, Field(description="What it tells.")]
+    sequence: Annotated[int | None, Field(description="As the provider counts its callbacks of a task.")]
     verdict: Annotated[
-        Literal["accepted", "repeat", "suspicious"],
+        Verdict,
         Field(
             description="`repeat`: came before, word for word. "
             "`suspicious`: its signature came before with another body; its content counts for nothing."
@@ -49,15 +59,15 @@ class CallbackOut(Out):
 class CallbackPage(Out):
     """A page of callbacks, newest first."""
 
-    items: list[CallbackOut]
-    next_cursor: str | None
+    items: Annotated[list[CallbackOut], Field(description="At most `limit`.")]
+    next_cursor: NextCursor
 
 
 @router.post(
     CALLBACKS,
     summary="The provider's callback",
     operation_id="receiveCallback",
-    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}},
+    openapi_extra=may_answer("unauthenticated", "unreadable_body") | SENT,
 )
 async def receive_callback(request: Request, service: TheService) -> dict[str, Any]:
     """Give this address to the provider. Signed by the app's callback secret instead of a key; answered `{}` once it

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from app.core.recording import Task
 from app.errors import InvalidRequest
+
+SHOWN: dict[str, Any] = {
+    "headers": {"ETag": {"description": "Of the task's version, for If-None-Match and If-Match.", "required": True,
+                         "schema": {"type": "string"}, "example": 'W/"5"'}}
+}  # fmt: skip
+"""For the description of an answer that carries the task's ETag."""
 
 
 def tag(task: Task) -> str:

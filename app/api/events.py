@@ -10,11 +10,12 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.keys import GuardedRoute, TheService, requires
-from app.api.lists import AppId, Ids, LabelFilters, Limit, Split, label_pairs
-from app.api.problems import PROBLEMS
-from app.api.schemas import EventOut, Out
+from app.api.lists import ANY, AppId, Ids, LabelFilters, Limit, Split, label_pairs
+from app.api.problems import PROBLEMS, may_answer
+from app.api.schemas import Out
+from app.api.task_schemas import EventOut
 from app.api.waiting import Wait, unless_hung_up
-from app.core.public import EventType
+from app.api.words import FeedType
 from app.store.feed import FeedFilter
 
 router = APIRouter(prefix="/v1", tags=["events"], responses=PROBLEMS, route_class=GuardedRoute)
@@ -23,25 +24,6 @@ read = requires("read")
 LATEST = "latest"
 POSITION = r"^(latest|[0-9]{1,19})$"
 GREATEST = 2**63 - 1
-EXAMPLE = {
-    "items": [
-        {
-            "id": "evt_5f49efa3c174cfb0",
-            "seq": 4711,
-            "type": "task.updated",
-            "occurred_at": "2026-01-31T12:00:00.000Z",
-            "app_id": 1,
-            "task_id": "YZ4joOE4IwmFAAAT",
-            "task_version": 2,
-            "source": "poll",
-            "data": {
-                "task": {"task_id": "YZ4joOE4IwmFAAAT", "status": "ongoing", "…": "as GET /v1/tasks/{task_id}"},
-                "previous": {"status": "pending", "status_code": None},
-            },
-        }
-    ],
-    "next_after": "4711",
-}
 
 
 class FeedFilterQuery(BaseModel):
@@ -49,7 +31,7 @@ class FeedFilterQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    types: Annotated[tuple[EventType, ...], Split] = ()
+    types: Annotated[tuple[FeedType, ...], Split, Field(description=ANY)] = ()
     task_id: Annotated[Ids, Field(description="At most 100.")] = ()
     app_id: AppId = None
     label: LabelFilters = ()
@@ -77,7 +59,7 @@ class FeedQuery(FeedFilterQuery):
 class FeedPage(Out):
     """Events in the order of all, and the position after them."""
 
-    items: list[EventOut]
+    items: Annotated[list[EventOut], Field(description="At most `limit`, oldest first.")]
     next_after: Annotated[str, Field(description="Pass it back as `after`. It advances on empty pages too.")]
 
 
@@ -86,10 +68,7 @@ class FeedPage(Out):
     dependencies=[read],
     summary="Follow every change",
     operation_id="listEvents",
-    responses={
-        200: {"content": {"application/json": {"example": EXAMPLE}}},
-        410: {"description": "`feed_position_lost`: copy what you follow again; `oldest` and `latest` are positions."},
-    },
+    openapi_extra=may_answer("feed_position_lost"),
 )
 async def list_events(query: Annotated[FeedQuery, Query()], service: TheService, request: Request) -> FeedPage:
     """In one order for all. Pass `next_after` back as `after`, also from an empty page: nothing is missed, even while
@@ -127,7 +106,7 @@ async def _start(
     summary="Follow every change as a stream",
     operation_id="streamEvents",
     response_class=EventSourceResponse,
-    responses={410: {"description": "`feed_position_lost`, as in the feed."}},
+    openapi_extra=may_answer("feed_position_lost", "rate_limited"),
 )
 async def stream_events(
     query: Annotated[StreamQuery, Query()], service: TheService, start: Annotated[int, Depends(_start)]

@@ -9,11 +9,9 @@ from fastapi import APIRouter, Query
 from app.api import lists
 from app.api.keys import GuardedRoute, TheService, requires
 from app.api.lists import FileQuery, ListQuery
-from app.api.problems import PROBLEMS
-from app.api.schemas import (
-    FilePage,
-    TaskIdPath,
-)
+from app.api.problems import PROBLEMS, may_answer
+from app.api.schemas import TaskIdPath
+from app.api.task_schemas import FilePage
 from app.core.public import Json, file_json
 
 router = APIRouter(prefix="/v1", tags=["files"], responses=PROBLEMS, route_class=GuardedRoute)
@@ -25,6 +23,7 @@ read = requires("read")
     dependencies=[read],
     summary="A task's files",
     operation_id="listTaskFiles",
+    openapi_extra=may_answer("not_found"),
     response_model_exclude_unset=True,
 )
 async def list_task_files(task_id: TaskIdPath, query: Annotated[ListQuery, Query()], service: TheService) -> FilePage:

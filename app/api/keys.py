@@ -16,7 +16,12 @@ from app.settings import ApiKey, Role
 from app.wiring import Service
 
 ROLES: tuple[Role, ...] = ("read", "write", "admin")
-_bearer = HTTPBearer(auto_error=False, description="One of the keys in API_KEYS")
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="key",
+    description="`Authorization: Bearer SECRET`, with one of the keys in API_KEYS. Its role is `read`, `write` or "
+    "`admin`; each includes those before it. A service without keys answers its own machine only, and needs none.",
+)
 
 
 def find_key(keys: Sequence[ApiKey], secret: str) -> ApiKey | None:

@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from app.api.schemas import AnyText, Moment, StorableText, TaskId
+from app.api.words import AttentionWord, TaskOrder, Verdict
 from app.core.public import time_text
 from app.core.recording import Attention, FileStatus, Outcome, Status, Tracking
 from app.errors import InvalidRequest
 from app.store.callbacks import CallbackFilter
 from app.store.listing import FileFilter, TaskFilter
 
-AttentionWord = Literal["failing", "not_found", "expiring", "lost", "backup_expiring"]
 P = TypeVar("P")
 
 
@@ -45,7 +45,7 @@ Limit = Annotated[int, Field(ge=1, le=500, description="Items on a page.")]
 Cursor = Annotated[
     str | None, Field(max_length=65536, description="`next_cursor` of the page before; it holds its filters.")
 ]
-AppId = Annotated[int | None, Field(ge=0, le=2**63 - 1)]
+AppId = Annotated[int | None, Field(ge=0, le=2**63 - 1, description="Of this app alone.")]
 LabelFilters = Annotated[
     tuple[Annotated[StorableText, AfterValidator(_label)], ...],
     Field(max_length=16, description="`key:value`; repeat it for several, all must match."),
@@ -67,7 +67,7 @@ DELIVERY_PLACE = TypeAdapter(
     tuple[Literal["delivery"], Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]]
 ).validate_python
 
-AFTER, BEFORE = "Only later than this.", "Only earlier than this."
+AFTER, BEFORE, ANY = "Only later than this.", "Only earlier than this.", "Any of these, by commas."
 
 
 class ListQuery(BaseModel):
@@ -90,12 +90,12 @@ class TaskQuery(ListQuery):
     """Filters of GET /v1/tasks. Sets are comma-separated."""
 
     task_id: Annotated[Ids, Field(description="At most 100; unknown ones are listed in `missing`.")] = ()
-    tracking: Annotated[tuple[Tracking, ...], Split] = ()
-    status: Annotated[tuple[Status, ...], Split] = ()
-    outcome: Annotated[tuple[Outcome, ...], Split] = ()
-    attention: Annotated[tuple[AttentionWord, ...], Split, Field(description="Any of these.")] = ()
+    tracking: Annotated[tuple[Tracking, ...], Split, Field(description=ANY)] = ()
+    status: Annotated[tuple[Status, ...], Split, Field(description=ANY)] = ()
+    outcome: Annotated[tuple[Outcome, ...], Split, Field(description=ANY)] = ()
+    attention: Annotated[tuple[AttentionWord, ...], Split, Field(description=ANY)] = ()
     app_id: AppId = None
-    room_id: StorableText | None = None
+    room_id: Annotated[StorableText | None, Field(description="Of this room alone.")] = None
     user_id: Annotated[StorableText | None, Field(description="Of one of its files.")] = None
     stream_id: Annotated[StorableText | None, Field(description="Of one of its files.")] = None
     file_status: Annotated[tuple[FileStatus, ...], Split, Field(description="Of one of its files.")] = ()
@@ -108,7 +108,7 @@ class TaskQuery(ListQuery):
     settled_before: Annotated[Moment | None, Field(description=BEFORE)] = None
     deadline_before: Annotated[Moment | None, Field(description="The query window closes earlier than this.")] = None
     order: Annotated[
-        Literal["registered_at", "updated_at"],
+        TaskOrder,
         Field(description="By registration newest first, or by update oldest first."),
     ] = "registered_at"
     include: Annotated[
@@ -128,12 +128,12 @@ class TaskQuery(ListQuery):
 class FileQuery(ListQuery):
     """Filters of GET /v1/files. Sets are comma-separated."""
 
-    status: Annotated[tuple[FileStatus, ...], Split] = ()
+    status: Annotated[tuple[FileStatus, ...], Split, Field(description=ANY)] = ()
     task_id: Annotated[Ids, Field(description="At most 100.")] = ()
     app_id: AppId = None
-    room_id: StorableText | None = None
-    user_id: StorableText | None = None
-    stream_id: StorableText | None = None
+    room_id: Annotated[StorableText | None, Field(description="Of this room alone.")] = None
+    user_id: Annotated[StorableText | None, Field(description="Of this user alone.")] = None
+    stream_id: Annotated[StorableText | None, Field(description="Of this stream alone.")] = None
     updated_after: Annotated[Moment | None, Field(description=AFTER)] = None
     updated_before: Annotated[Moment | None, Field(description=BEFORE)] = None
     backup_expires_before: Annotated[
@@ -149,7 +149,7 @@ class CallbackQuery(ListQuery):
 
     task_id: Annotated[Ids, Field(description="At most 100.")] = ()
     app_id: AppId = None
-    verdict: Annotated[tuple[Literal["accepted", "repeat", "suspicious"], ...], Split] = ()
+    verdict: Annotated[tuple[Verdict, ...], Split, Field(description=ANY)] = ()
     known: Annotated[bool | None, Field(description="Whether the task is registered.")] = None
     received_after: Annotated[Moment | None, Field(description=AFTER)] = None
     received_before: Annotated[Moment | None, Field(description=BEFORE)] = None

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
+from typing_extensions import TypeAliasType
 
 from app import metrics
 from app.api.keys import TheService, is_known, requires
@@ -14,20 +15,27 @@ from app.tracking.health import Health
 router = APIRouter(tags=["operations"])
 
 
+Readiness = TypeAliasType(
+    "Readiness", Annotated[Literal["ok", "degraded", "down"], Field(description="`degraded`: the provider is away.")]
+)
+
+
 class Live(BaseModel):
-    status: Literal["ok"] = "ok"
+    """It answers."""
+
+    status: Annotated[Literal["ok"], Field(description="The only one.")] = "ok"
 
 
 class Ready(BaseModel):
     """`down`: this process cannot do its work (503). `degraded`: it can, but the provider is away."""
 
-    status: Literal["ok", "degraded", "down"]
+    status: Annotated[Readiness, Field(description="`down` is answered with 503.")]
     checks: Annotated[dict[str, str] | None, Field(description="Left out without a key.")] = None
     jobs: Annotated[
         dict[str, float] | None,
         Field(description="Seconds since each background job of this process last showed a sign of life. As `checks`."),
     ] = None
-    simulated: bool
+    simulated: Annotated[bool, Field(description="Nothing here is real: a demonstration.")]
 
 
 @router.get("/livez", summary="The process runs", operation_id="livez")
@@ -51,7 +59,7 @@ async def readyz(service: TheService, known: Annotated[bool, Depends(is_known)],
 
 
 @router.get("/metrics", dependencies=[requires("read")], summary="The metrics of this process",
-            operation_id="getMetrics", response_class=Response, tags=["operations"],
+            operation_id="getMetrics", response_class=Response,
             responses={200: {"description": "In the text format of Prometheus.", "content": {metrics.CONTENT_TYPE: {}}}}
             )  # fmt: skip
 async def metrics_of_process(service: TheService) -> Response:

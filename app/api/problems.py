@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import Field
 from starlette.exceptions import HTTPException
+from typing_extensions import TypeAliasType
 
-from app.api.schemas import ProblemOut
+from app.api.schemas import Out, one_of
 from app.errors import DatabaseUnavailable, Fault, FeedPositionLost, Refusal
 
 STATUS_OF = {
@@ -77,6 +79,34 @@ ADVICE = {
 
 RETRY_AFTER = 5
 """Seconds after which asking again makes sense when the database was away."""
+
+
+ProblemCode = TypeAliasType(
+    "ProblemCode", Annotated[str, one_of(STATUS_OF, "Why a request was refused or failed. More may come.")]
+)
+
+
+class ProblemFault(Out):
+    """One thing wrong with a request."""
+
+    pointer: Annotated[str, Field(description="JSON pointer into the body, or the parameter's name.")]
+    detail: Annotated[str, Field(description="What is wrong, for people.")]
+
+
+class ProblemOut(Out):
+    """RFC 9457 problem details."""
+
+    type: Annotated[str, Field(description="`/docs/problems#CODE`: what it means and what to do.")]
+    title: Annotated[str, Field(description="The same for every problem of this code.")]
+    status: Annotated[int, Field(description="The HTTP status.")]
+    detail: Annotated[str, Field(description="What is wrong this time, for people.")]
+    code: Annotated[ProblemCode, Field(description="Stable: decide by it. More codes may come.")]
+    request_id: Annotated[
+        str | None, Field(description="The answer's X-Request-Id; name it when you ask the operators.")
+    ]
+    errors: Annotated[list[ProblemFault] | None, Field(description="With 422: each fault and its place.")] = None
+    oldest: Annotated[str | None, Field(description="With `feed_position_lost`: the feed goes on from here …")] = None
+    latest: Annotated[str | None, Field(description="… to here.")] = None
 
 
 class Problem(HTTPException):
@@ -162,6 +192,16 @@ def pointer(place: Sequence[str | int]) -> str:
     if source != "body":
         return str(rest[0]) if rest else str(source)
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in rest)
+
+
+def may_answer(*codes: str) -> dict[str, Any]:
+    """For an operation's ``openapi_extra``: the problem codes of its own. Those that follow from its form (a key, a
+    body, parameters) are not named; app.api.openapi knows them."""
+    assert all(code in STATUS_OF for code in codes)
+    return {CODES: sorted(codes)}
+
+
+CODES = "x-problem-codes"
 
 
 def _problem(description: str) -> dict[str, Any]:

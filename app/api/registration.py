@@ -8,24 +8,20 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter, ValidationError
 
-from app.api.etags import tag
+from app.api.etags import SHOWN, tag
 from app.api.keys import GuardedRoute, TheService, requires
-from app.api.problems import PROBLEMS, pointer
-from app.api.schemas import (
-    TASK_ID,
-    BatchErrorOut,
-    BatchIn,
-    BatchOut,
-    BatchResultOut,
-    TaskIn,
-    TaskOut,
-)
+from app.api.problems import PROBLEMS, may_answer, pointer
+from app.api.schemas import TASK_ID, BatchIn, TaskIn
+from app.api.task_schemas import BatchErrorOut, BatchOut, BatchResultOut, TaskOut
 from app.core.public import task_with_files_json
 from app.core.recording import Task
 from app.tracking.registration import NewTask, Registered
 
 router = APIRouter(prefix="/v1", tags=["tasks"], responses=PROBLEMS, route_class=GuardedRoute)
 write = requires("write")
+
+LOCATION = {"description": "Where the task stands.", "required": True, "schema": {"type": "string"}}
+CREATED: dict[str, Any] = {"headers": {"Location": LOCATION, **SHOWN["headers"]}}
 
 
 @router.post(
@@ -34,7 +30,11 @@ write = requires("write")
     status_code=201,
     summary="Register a task",
     operation_id="registerTask",
-    responses={200: {"model": TaskOut, "description": "It was registered already; its labels are merged."}},
+    responses={
+        201: CREATED,
+        200: CREATED | {"model": TaskOut, "description": "It was registered already; its labels are merged."},
+    },
+    openapi_extra=may_answer("app_conflict"),
 )
 async def register_task(body: TaskIn, service: TheService, response: Response) -> TaskOut:
     """From now on the task is followed until it is settled or its query window has closed."""

@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from app.api.keys import GuardedRoute, TheService, requires
 from app.api.problems import PROBLEMS
-from app.api.schemas import LastErrorOut, Out, Time
+from app.api.schemas import Out, Time
+from app.api.task_schemas import LastErrorOut
 from app.core.public import time_text
 from app.tracking.budget import Stand
 from app.tracking.statistics import AppStatistics
@@ -19,12 +21,17 @@ router = APIRouter(prefix="/v1", tags=["operations"], responses=PROBLEMS, route_
 read = requires("read")
 
 
+SweepState = TypeAliasType(
+    "SweepState", Annotated[Literal["off", "idle", "working", "failing"], Field(description="How the sweep goes.")]
+)
+
+
 class TaskCounts(Out):
     """Number of tasks, by each of these words."""
 
-    tracking: dict[str, int]
-    status: dict[str, int]
-    outcome: dict[str, int]
+    tracking: Annotated[dict[str, int], Field(description="What is done about them.")]
+    status: Annotated[dict[str, int], Field(description="How their recordings are.")]
+    outcome: Annotated[dict[str, int], Field(description="What became of their files.")]
 
 
 class BudgetOut(Out):
@@ -42,72 +49,72 @@ class BudgetOut(Out):
 class BacklogOut(Out):
     """Polls that are due now."""
 
-    due: int
-    oldest_due_seconds: Annotated[float | None, Field(description="How long the longest has been waiting.")]
+    due: Annotated[int, Field(description="How many.")]
+    oldest_due_seconds: Annotated[float | None, Field(description="Seconds the longest has been waiting.")]
 
 
 class DeadlinesOut(Out):
     """Query windows that close in the next 6 hours on tasks still waiting for their last look."""
 
-    tasks: int
-    horizon_seconds: Annotated[float, Field(description="Windows that close within this are served now, first.")]
+    tasks: Annotated[int, Field(description="How many.")]
+    horizon_seconds: Annotated[float, Field(description="Windows closing within these seconds go first.")]
     unservable: Annotated[int, Field(description="At least so many cannot be polled in time.")]
-    short_in_seconds: Annotated[float | None, Field(description="When the time begins to be too short.")]
+    short_in_seconds: Annotated[float | None, Field(description="Seconds until time is too short; null: never.")]
 
 
 class SweepOut(Out):
     """The sweep over the provider's list of running tasks."""
 
     state: Annotated[
-        Literal["off", "idle", "working", "failing"],
+        SweepState,
         Field(description="`idle`: nothing to sweep for. `failing`: see `error`; polls and callbacks do without it."),
     ]
     completed_at: Annotated[Time | None, Field(description="When the last one that saw everything began.")]
     calls: Annotated[int, Field(description="It took so many pages,")]
     listed: Annotated[int, Field(description="and showed so many running tasks.")]
-    error: LastErrorOut | None
-    budget: BudgetOut
+    error: Annotated[LastErrorOut | None, Field(description="Why the last one failed.")]
+    budget: Annotated[BudgetOut, Field(description="Of the task list.")]
 
 
 class AppOut(Out):
     """One of the provider's apps."""
 
-    app_id: int
-    budget: BudgetOut
+    app_id: Annotated[int, Field(description="The provider's AppId.")]
+    budget: Annotated[BudgetOut, Field(description="Of the status query.")]
     calls_in_last_minute: Annotated[int, Field(description="Made by this process.")]
     rate: Annotated[float, Field(description="Calls a second that the permits allow at today's round trips.")]
-    round_seconds: Annotated[float, Field(description="How long one round over all recordings is to take.")]
-    backlog: BacklogOut
-    deadlines: DeadlinesOut
-    sweep: SweepOut
+    round_seconds: Annotated[float, Field(description="Seconds one round over all recordings is to take.")]
+    backlog: Annotated[BacklogOut, Field(description="What is due now.")]
+    deadlines: Annotated[DeadlinesOut, Field(description="What must be asked in time.")]
+    sweep: Annotated[SweepOut, Field(description="The provider's list of running tasks.")]
 
 
 class CallbackCounts(Out):
     """Callbacks of the last 24 hours by verdict; those refused by this process since its start by reason."""
 
-    accepted: int = 0
-    repeat: int = 0
-    suspicious: int = 0
-    refused: dict[str, int]
+    accepted: Annotated[int, Field(description="New ones.")] = 0
+    repeat: Annotated[int, Field(description="Came before, word for word.")] = 0
+    suspicious: Annotated[int, Field(description="A signature seen before, with another body.")] = 0
+    refused: Annotated[dict[str, int], Field(description="Number by reason.")]
 
 
 class DeliveryCounts(Out):
     """Webhooks on their way."""
 
-    pending: int
-    oldest_pending_seconds: Annotated[float | None, Field(description="How long the longest has been waiting.")]
+    pending: Annotated[int, Field(description="How many wait or are tried again.")]
+    oldest_pending_seconds: Annotated[float | None, Field(description="Seconds the longest has been waiting.")]
     failed: Annotated[int, Field(description="Given up, of those queued in the last 24 hours.")]
 
 
 class Stats(Out):
     """What the service is doing."""
 
-    at: Time
-    simulated: bool
-    tasks: TaskCounts
-    apps: list[AppOut]
-    callbacks: CallbackCounts
-    deliveries: DeliveryCounts
+    at: Annotated[Time, Field(description="When it was counted.")]
+    simulated: Annotated[bool, Field(description="Nothing here is real: a demonstration.")]
+    tasks: Annotated[TaskCounts, Field(description="All registered tasks.")]
+    apps: Annotated[list[AppOut], Field(description="Each configured app.")]
+    callbacks: Annotated[CallbackCounts, Field(description="What the provider sent.")]
+    deliveries: Annotated[DeliveryCounts, Field(description="What goes to subscribers.")]
 
 
 @router.get("/stats", dependencies=[read], summary="What the service is doing", operation_id="getStats")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, WithJsonSchema
 
-from app.api.schemas import In, Labels, Moment, Out, StorableText, Time
+from app.api.schemas import In, Labels, Moment, NextCursor, Out, StorableText, Time
+from app.api.words import DeliveryStatus, DisabledReason, EventName, FeedType, ReplayOnly
 from app.core.deliveries import DEFAULT_TYPES, EVENT_TYPES
 
 
@@ -17,9 +18,14 @@ def _known(type_: str) -> str:
 
 
 DEFAULTS = "By default all `task.*` but `task.registered`, and `file.backup_expiring`."
-EventType = Annotated[str, AfterValidator(_known)]
+EventType = Annotated[str, AfterValidator(_known), WithJsonSchema({"$ref": "#/components/schemas/FeedType"})]
 Types = Annotated[list[EventType], Field(min_length=1, max_length=50)]
-Name = Annotated[StorableText, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\s/]([^/]*[^\s/])?$")]
+Name = Annotated[
+    StorableText,
+    StringConstraints(min_length=1, max_length=100, pattern=r"^[^\s/]([^/]*[^\s/])?$"),
+    Field(description="Unique. Creating it again with the same settings is harmless."),
+]
+Note = Annotated[StorableText | None, Field(description="Yours.")]
 Url = Annotated[StorableText, Field(max_length=1024, description="https, and nowhere that is not public.")]
 AppId = Annotated[int | None, Field(strict=True, ge=0, le=2**63 - 1, description="Only tasks of this app.")]
 Wanted = Annotated[Labels, Field(default_factory=dict, description="Only tasks carrying all of them.")]
@@ -37,19 +43,19 @@ class SubscriptionIn(In):
     labels: Wanted
     secret: Secret = None
     max_in_flight: InFlight = 10
-    description: StorableText | None = None
+    description: Note = None
 
 
 class SubscriptionPatch(In):
     """What to change; what is left out stays."""
 
     url: Url = ""
-    types: Annotated[Types, Field(default_factory=list)]
+    types: Annotated[Types, Field(default_factory=list, description="Which events are sent.")]
     app_id: AppId = None
     labels: Wanted
     max_in_flight: InFlight = 10
-    description: StorableText | None = None
-    enabled: bool | None = None
+    description: Note = None
+    enabled: Annotated[bool | None, Field(description="Whether anything is sent.")] = None
 
 
 class SecretIn(In):
@@ -61,33 +67,33 @@ class SecretIn(In):
 class ReplayIn(In):
     """Which events to send again."""
 
-    since: Moment
-    until: Moment | None = None
+    since: Annotated[Moment, Field(description="Events from then on.")]
+    until: Annotated[Moment | None, Field(description="Up to then; now, if left out.")] = None
     types: Annotated[Types | None, Field(description="Of those the subscription wants, only these.")] = None
-    only: Literal["undelivered", "all"] = "undelivered"
+    only: Annotated[ReplayOnly, Field(description="Which of them.")] = "undelivered"
     dry_run: Annotated[bool, Field(description="Only count them.")] = False
 
 
 class SubscriptionOut(Out):
     """Who is told what, where."""
 
-    subscription_id: str
-    name: str
-    url: str
-    types: list[str]
-    app_id: int | None
-    labels: dict[str, str]
-    max_in_flight: int
-    description: str | None
-    enabled: bool
-    disabled_at: Time | None
+    subscription_id: Annotated[str, Field(description="Ours.")]
+    name: Annotated[str, Field(description="Yours; unique.")]
+    url: Annotated[str, Field(description="Where it is sent.")]
+    types: Annotated[list[FeedType], Field(description="Which events are sent.")]
+    app_id: Annotated[int | None, Field(description="Only of tasks of this app; null: of all.")]
+    labels: Annotated[dict[str, str], Field(description="Only of tasks carrying all of them.")]
+    max_in_flight: Annotated[int, Field(description="Deliveries under way at once, at most.")]
+    description: Annotated[str | None, Field(description="Yours.")]
+    enabled: Annotated[bool, Field(description="While it is not, nothing is queued for it.")]
+    disabled_at: Annotated[Time | None, Field(description="Since when nothing is sent; null: it is enabled.")]
     disabled_reason: Annotated[
-        Literal["caller", "gone", "failing"] | None,
-        Field(description="`gone`: answered by 410. `failing`: without success for 5 days."),
+        DisabledReason | None,
+        Field(description="Who or what disabled it."),
     ]
     failing_since: Annotated[Time | None, Field(description="Since when nothing has succeeded; null: all is well.")]
-    created_at: Time
-    updated_at: Time
+    created_at: Annotated[Time, Field(description="Events from then on are sent.")]
+    updated_at: Annotated[Time, Field(description="When it last changed.")]
 
 
 class NewSubscriptionOut(SubscriptionOut):
@@ -99,16 +105,16 @@ class NewSubscriptionOut(SubscriptionOut):
 class SubscriptionPage(Out):
     """A page of subscriptions, by name."""
 
-    items: list[SubscriptionOut]
-    next_cursor: str | None
+    items: Annotated[list[SubscriptionOut], Field(description="At most `limit`, by name.")]
+    next_cursor: NextCursor
 
 
 class AttemptOut(Out):
     """One try, and what came of it."""
 
-    at: Time
-    status_code: int | None
-    duration_ms: int
+    at: Annotated[Time, Field(description="When it was made.")]
+    status_code: Annotated[int | None, Field(description="The HTTP status of the answer; null: none came.")]
+    duration_ms: Annotated[int, Field(description="Milliseconds until the answer, or until it was given up.")]
     error: Annotated[str | None, Field(description="What kept an answer away.")]
     response_excerpt: Annotated[str | None, Field(description="The first 2 KiB of the answer.")]
 
@@ -116,25 +122,25 @@ class AttemptOut(Out):
 class DeliveryOut(Out):
     """One event to one subscription."""
 
-    delivery_id: str
-    subscription_id: str
+    delivery_id: Annotated[str, Field(description="Ours.")]
+    subscription_id: Annotated[str, Field(description="To whom.")]
     event_id: Annotated[str, Field(description="The `webhook-id` of every attempt.")]
-    type: str
-    task_id: str | None
-    status: Literal["pending", "delivered", "failed", "cancelled"]
-    created_at: Time
-    next_attempt_at: Time | None
-    attempts: list[AttemptOut]
+    type: Annotated[EventName, Field(description="The event's.")]
+    task_id: Annotated[str | None, Field(description="The task the event is about; null: about none.")]
+    status: Annotated[DeliveryStatus, Field(description="Where it stands.")]
+    created_at: Annotated[Time, Field(description="When it was queued.")]
+    next_attempt_at: Annotated[Time | None, Field(description="When it is tried next; null: not again.")]
+    attempts: Annotated[list[AttemptOut], Field(description="Each try, oldest first.")]
 
 
 class DeliveryPage(Out):
     """A page of deliveries, newest first."""
 
-    items: list[DeliveryOut]
-    next_cursor: str | None
+    items: Annotated[list[DeliveryOut], Field(description="At most `limit`, newest first.")]
+    next_cursor: NextCursor
 
 
 class CountOut(Out):
     """How many deliveries were queued, or would be."""
 
-    count: int
+    count: Annotated[int, Field(description="How many.")]

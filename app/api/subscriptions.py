@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from app.api import lists
 from app.api.keys import GuardedRoute, TheService, requires
-from app.api.lists import AFTER, BEFORE, ListQuery, Split
-from app.api.problems import PROBLEMS
+from app.api.lists import AFTER, ANY, BEFORE, ListQuery, Split
+from app.api.problems import PROBLEMS, may_answer
 from app.api.schemas import Moment, StorableText
 from app.api.subscription_schemas import (
     AttemptOut,
@@ -28,6 +28,7 @@ from app.api.subscription_schemas import (
     SubscriptionPage,
     SubscriptionPatch,
 )
+from app.api.words import DeliveryStatus
 from app.core.subscribers import attempt_json, delivery_json, subscription_json
 from app.errors import NoSuchSubscription
 from app.store.delivery_lists import Delivery, DeliveryFilter
@@ -40,8 +41,8 @@ read, admin = requires("read"), requires("admin")
 class OwnDeliveryQuery(ListQuery):
     """Filters of a subscription's deliveries. Sets are comma-separated."""
 
-    status: Annotated[tuple[Literal["pending", "delivered", "failed", "cancelled"], ...], Split] = ()
-    type: Annotated[tuple[EventType, ...], Split] = ()
+    status: Annotated[tuple[DeliveryStatus, ...], Split, Field(description=ANY)] = ()
+    type: Annotated[tuple[EventType, ...], Split, Field(description=ANY)] = ()
     created_after: Annotated[Moment | None, Field(description=AFTER)] = None
     created_before: Annotated[Moment | None, Field(description=BEFORE)] = None
 
@@ -49,10 +50,11 @@ class OwnDeliveryQuery(ListQuery):
 class DeliveryQuery(OwnDeliveryQuery):
     """Filters of GET /v1/deliveries."""
 
-    subscription_id: StorableText | None = None
+    subscription_id: Annotated[StorableText | None, Field(description="To this one alone.")] = None
 
 
-SubscriptionId = Annotated[str, Path(pattern=r"^sub_[0-9a-f]{1,64}$")]
+SubscriptionId = Annotated[str, Path(pattern=r"^sub_[0-9a-f]{1,64}$", description="Of the subscription.")]
+DeliveryId = Annotated[str, Path(description="Of the delivery.")]
 
 
 @router.post(
@@ -61,6 +63,7 @@ SubscriptionId = Annotated[str, Path(pattern=r"^sub_[0-9a-f]{1,64}$")]
     status_code=201,
     summary="Subscribe",
     operation_id="createSubscription",
+    openapi_extra=may_answer("name_conflict"),
     response_model_exclude_unset=True,
     responses={200: {"model": SubscriptionOut, "description": "It exists with these settings; without its secret."}},
 )
@@ -85,7 +88,11 @@ async def list_subscriptions(query: Annotated[ListQuery, Query()], service: TheS
 
 
 @router.get(
-    "/subscriptions/{subscription_id}", dependencies=[read], summary="A subscription", operation_id="getSubscription"
+    "/subscriptions/{subscription_id}",
+    dependencies=[read],
+    summary="A subscription",
+    operation_id="getSubscription",
+    openapi_extra=may_answer("not_found"),
 )
 async def get_subscription(subscription_id: SubscriptionId, service: TheService) -> SubscriptionOut:
     """Without its secret."""
@@ -97,6 +104,7 @@ async def get_subscription(subscription_id: SubscriptionId, service: TheService)
     dependencies=[admin],
     summary="Change a subscription",
     operation_id="changeSubscription",
+    openapi_extra=may_answer("not_found"),
 )
 async def change_subscription(
     subscription_id: SubscriptionId, body: SubscriptionPatch, service: TheService
@@ -115,6 +123,7 @@ async def change_subscription(
     status_code=204,
     summary="Unsubscribe",
     operation_id="deleteSubscription",
+    openapi_extra=may_answer("not_found"),
 )
 async def delete_subscription(subscription_id: SubscriptionId, service: TheService) -> None:
     """Cancels what waits for it."""
@@ -126,6 +135,7 @@ async def delete_subscription(subscription_id: SubscriptionId, service: TheServi
     dependencies=[admin],
     summary="Change the secret",
     operation_id="rotateSecret",
+    openapi_extra=may_answer("not_found"),
 )
 async def rotate_secret(
     subscription_id: SubscriptionId, service: TheService, body: SecretIn | None = None
@@ -137,7 +147,11 @@ async def rotate_secret(
 
 
 @router.post(
-    "/subscriptions/{subscription_id}/ping", dependencies=[admin], summary="Try it", operation_id="pingSubscription"
+    "/subscriptions/{subscription_id}/ping",
+    dependencies=[admin],
+    summary="Try it",
+    operation_id="pingSubscription",
+    openapi_extra=may_answer("not_found"),
 )
 async def ping_subscription(subscription_id: SubscriptionId, service: TheService) -> AttemptOut:
     """Sends a signed `ping` at once, also while it is disabled; the attempt is the answer."""
@@ -149,6 +163,7 @@ async def ping_subscription(subscription_id: SubscriptionId, service: TheService
     dependencies=[admin],
     summary="A subscription's deliveries",
     operation_id="listSubscriptionDeliveries",
+    openapi_extra=may_answer("not_found"),
 )
 async def list_own_deliveries(
     subscription_id: SubscriptionId, query: Annotated[OwnDeliveryQuery, Query()], service: TheService
@@ -182,8 +197,9 @@ async def _deliveries(query: OwnDeliveryQuery, service: TheService, of: str | No
     status_code=202,
     summary="Send it again",
     operation_id="redeliver",
+    openapi_extra=may_answer("not_found"),
 )
-async def redeliver(subscription_id: SubscriptionId, delivery_id: str, service: TheService) -> DeliveryOut:
+async def redeliver(subscription_id: SubscriptionId, delivery_id: DeliveryId, service: TheService) -> DeliveryOut:
     """At once, whatever became of it, with the same `webhook-id`; its schedule begins anew."""
     number = re.fullmatch(r"dlv_([1-9]\d{0,17})", delivery_id)
     if number is None:
@@ -198,6 +214,7 @@ async def redeliver(subscription_id: SubscriptionId, delivery_id: str, service: 
     status_code=202,
     summary="Send past events",
     operation_id="replay",
+    openapi_extra=may_answer("not_found"),
 )
 async def replay(subscription_id: SubscriptionId, body: ReplayIn, service: TheService) -> CountOut:
     """With the same `webhook-id`s, behind live events. `undelivered`: those that never were, or were given up."""

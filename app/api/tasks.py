@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from app.api import lists
-from app.api.etags import expected, tag, versions
+from app.api.etags import SHOWN, expected, tag, versions
 from app.api.keys import GuardedRoute, TheService, requires
 from app.api.lists import ListQuery, TaskQuery
-from app.api.problems import PROBLEMS
-from app.api.schemas import (
-    EventPage,
-    LabelsIn,
-    TaskIdPath,
-    TaskOut,
-    TaskPage,
-)
+from app.api.problems import PROBLEMS, may_answer
+from app.api.schemas import LabelsIn, TaskIdPath
+from app.api.task_schemas import AnswerOut, EventPage, TaskOut, TaskPage
 from app.api.waiting import Wait, unless_hung_up
+from app.api.words import Awaited
 from app.core.public import Json, event_json, task_json, task_with_files_json, time_text
 from app.core.recording import Task
 from app.errors import InvalidRequest, TaskNotFound
@@ -64,7 +60,8 @@ async def list_tasks(query: Annotated[TaskQuery, Query()], service: TheService) 
     dependencies=[read],
     summary="One task",
     operation_id="getTask",
-    responses={304: {"description": "Unchanged since the version in If-None-Match."}},
+    responses={200: SHOWN, 304: SHOWN | {"description": "Unchanged since the version in If-None-Match."}},
+    openapi_extra=may_answer("not_found"),
 )
 async def get_task(
     task_id: TaskIdPath,
@@ -73,7 +70,7 @@ async def get_task(
     response: Response,
     wait: Wait = None,
     until: Annotated[
-        Literal["ended", "settled"] | None,
+        Awaited | None,
         Query(description="Wait until the recording has `ended`, or (default) until the task is no longer `active`."),
     ] = None,
     version: Annotated[int | None, Query(ge=0, description="Wait until its version is another.")] = None,
@@ -96,7 +93,14 @@ async def get_task(
     return TaskOut(**task_with_files_json(task))
 
 
-@router.patch("/tasks/{task_id}", dependencies=[write], summary="Change a task's labels", operation_id="patchTask")
+@router.patch(
+    "/tasks/{task_id}",
+    dependencies=[write],
+    summary="Change a task's labels",
+    operation_id="patchTask",
+    responses={200: SHOWN},
+    openapi_extra=may_answer("not_found", "precondition_failed"),
+)
 async def patch_task(
     task_id: TaskIdPath,
     body: LabelsIn,
@@ -115,7 +119,11 @@ async def patch_task(
     status_code=202,
     summary="Poll a task soon",
     operation_id="refreshTask",
-    responses={200: {"model": TaskOut, "description": "With `wait`: an answer asked after this request is recorded."}},
+    responses={
+        200: SHOWN | {"model": TaskOut, "description": "With `wait`: an answer asked after this request is recorded."},
+        202: SHOWN | {"description": "It will be polled as soon as the budget allows."},
+    },
+    openapi_extra=may_answer("not_found", "not_pollable"),
 )
 async def refresh_task(
     task_id: TaskIdPath, service: TheService, request: Request, response: Response, wait: Wait = None
@@ -134,6 +142,8 @@ async def refresh_task(
     dependencies=[admin],
     summary="Stop polling a task",
     operation_id="untrackTask",
+    responses={200: SHOWN},
+    openapi_extra=may_answer("not_found"),
 )
 async def untrack_task(task_id: TaskIdPath, service: TheService, response: Response) -> TaskOut:
     """The recording itself is untouched."""
@@ -141,7 +151,14 @@ async def untrack_task(task_id: TaskIdPath, service: TheService, response: Respo
     return await _shown(service, task_id, response)
 
 
-@router.post("/tasks/{task_id}/track", dependencies=[write], summary="Resume polling a task", operation_id="trackTask")
+@router.post(
+    "/tasks/{task_id}/track",
+    dependencies=[write],
+    summary="Resume polling a task",
+    operation_id="trackTask",
+    responses={200: SHOWN},
+    openapi_extra=may_answer("not_found", "not_pollable"),
+)
 async def track_task(task_id: TaskIdPath, service: TheService, response: Response) -> TaskOut:
     """Only this resumes an untracked task; registering it again does not."""
     await service.tasks.track(task_id)
@@ -154,6 +171,7 @@ async def track_task(task_id: TaskIdPath, service: TheService, response: Respons
     status_code=204,
     summary="Erase a task",
     operation_id="deleteTask",
+    openapi_extra=may_answer("not_found"),
 )
 async def delete_task(task_id: TaskIdPath, service: TheService) -> None:
     """Erases the task, its files and the contents of its events; leaves `task.deleted`."""
@@ -165,6 +183,8 @@ async def delete_task(task_id: TaskIdPath, service: TheService) -> None:
     dependencies=[read],
     summary="The provider's last answer",
     operation_id="getAnswer",
+    responses={200: {"model": AnswerOut}},
+    openapi_extra=may_answer("not_found"),
 )
 async def get_answer(task_id: TaskIdPath, service: TheService) -> Response:
     """As it came: `{"task_id", "asked_at", "answer"}`. 404 before the first."""
@@ -177,7 +197,13 @@ async def get_answer(task_id: TaskIdPath, service: TheService) -> Response:
     return Response(text, media_type="application/json")
 
 
-@router.get("/tasks/{task_id}/events", dependencies=[read], summary="A task's history", operation_id="listTaskEvents")
+@router.get(
+    "/tasks/{task_id}/events",
+    dependencies=[read],
+    summary="A task's history",
+    operation_id="listTaskEvents",
+    openapi_extra=may_answer("not_found"),
+)
 async def list_task_events(task_id: TaskIdPath, query: Annotated[ListQuery, Query()], service: TheService) -> EventPage:
     """Oldest first; also of a deleted task, without contents."""
     query, place = lists.resume(query, lists.EVENT_PLACE)

@@ -176,7 +176,7 @@ async def test_a_position_older_than_what_is_kept_is_lost(client: httpx.AsyncCli
 
 async def test_the_documentation_tells_of_lost_positions(service: Service) -> None:
     operation = create_app(service).openapi()["paths"]["/v1/events"]["get"]
-    assert "feed_position_lost" in operation["responses"]["410"]["description"]
+    assert operation["responses"]["410"] == {"$ref": "#/components/responses/feed_position_lost"}
     assert operation["responses"]["200"]["content"]["application/json"]["example"]["items"]
 
 
