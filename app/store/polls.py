@@ -277,14 +277,19 @@ async def load(connection: Connection, app_id: int, *, now: datetime, vouched: b
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Polls that are due now; ``oldest``: since when the longest has been waiting."""
+    """Polls that are due now, by class; ``oldest``: since when the longest has been waiting."""
 
-    due: int
+    by_class: dict[Urgency, int]
     oldest: datetime | None
+
+    @property
+    def due(self) -> int:
+        return sum(self.by_class.values())
 
 
 async def backlog(connection: Connection, app_id: int, *, now: datetime) -> Backlog:
     """How far an app's polls are behind."""
     of_app = (PollRow.app_id == app_id, PollRow.urgency.in_(_STORED), PollRow.next_poll_at <= now)
-    row = (await connection.execute(select(func.count(), func.min(PollRow.next_poll_at)).where(*of_app))).one()
-    return Backlog(*row)
+    counted = select(PollRow.urgency, func.count(), func.min(PollRow.next_poll_at)).where(*of_app)
+    rows = (await connection.execute(counted.group_by(PollRow.urgency))).all()
+    return Backlog({Urgency(row[0]): row[1] for row in rows}, min((row[2] for row in rows), default=None))

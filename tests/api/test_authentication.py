@@ -46,6 +46,7 @@ ROUTES = {
     ("POST", "/v1/callbacks/zego"): "open",
     ("GET", "/v1/callbacks"): "admin",
     ("GET", "/v1/stats"): "read",
+    ("GET", "/v1/stats/outcomes"): "read",
     ("GET", "/v1/apps"): "read",
     ("PATCH", "/v1/apps/{app_id}"): "admin",
     ("GET", "/livez"): "open",
