@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 
 from app.api import apps, callbacks, edge, events, files, ops, pages, problems, registration, statistics, tasks
 from app.wiring import Service
@@ -36,7 +35,7 @@ def create_app(service: Service) -> FastAPI:
     for door in (*(answering if service.role != "worker" else ()), ops):
         app.include_router(door.router)
     if service.role != "worker":
-        app.mount("/assets", StaticFiles(directory=pages.WEB), name="assets")
+        app.mount("/assets", pages.Assets(directory=pages.WEB), name="assets")
     problems.add_error_answers(app)
     app.add_middleware(edge.Edge, clock=service.clock, keyless=not service.settings.api_keys)
     return app
