@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test lint format bench lock clean
+.PHONY: help install run test lint format bench screenshots lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -44,6 +44,9 @@ format: .venv/development  ## let ruff format the code
 
 bench: .venv/development  ## the call budget against the simulator, beside other limiters (long: see docs/benchmarks.md)
 	@$(BIN)/python bench/budget.py $(ARGS)
+
+screenshots: .venv/development  ## make docs/screenshots anew; needs a chromium
+	@$(BIN)/python docs/screenshots.py
 
 lock: .venv/development  ## resolve the requirements anew, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade pyproject.toml -o requirements.txt
