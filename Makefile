@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install run test lint format bench screenshots lock clean
+.PHONY: help install run test lint format bench chaos screenshots lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -47,6 +47,9 @@ bench: .venv/development  ## the call budget against the simulator, beside other
 
 screenshots: .venv/development  ## make docs/screenshots anew; needs a chromium
 	@$(BIN)/python docs/screenshots.py
+
+chaos: .venv/development  ## the failure drill, a few minutes; ARGS=--short for the form of a minute
+	@$(BIN)/python -m bench.chaos $(ARGS)
 
 lock: .venv/development  ## resolve the requirements anew, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade pyproject.toml -o requirements.txt

@@ -86,6 +86,30 @@ def migrate() -> None:
 
 
 @cli.command()
+def check(as_json: Annotated[bool, typer.Option("--json", help="Write JSON: one object a line.")] = False) -> None:
+    """Say what is wrong with the configuration, the database, the provider and the way in. Changes nothing.
+
+    Exit code 0: nothing stands in the way of `serve`, though there may be warnings; 1: something does. For example:
+
+        recording-status check && recording-status serve
+
+        recording-status check --json | jq 'select(.level != "ok")'
+    """
+    from app import checks  # `serve` does without
+
+    _run(_check(checks, as_json=as_json))
+
+
+async def _check(checks: Any, *, as_json: bool) -> None:
+    worst = "ok"
+    async for finding in checks.examine(load=lambda: load_settings(), clock=SystemClock()):
+        worst = "error" if finding.level == "error" else worst
+        typer.echo(checks.to_json(finding) if as_json else checks.to_line(finding))
+    if worst == "error":
+        raise typer.Exit(1)
+
+
+@cli.command()
 def simulate(
     host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 9010,

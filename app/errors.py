@@ -7,6 +7,8 @@ RecorderError
 │   │   └── TargetRefused    a webhook's address that can never be sent to
 │   ├── TaskNotFound         not_found
 │   ├── AppNotFound          not_found
+│   ├── NoSuchSubscription   not_found: no such subscription, or delivery of it
+│   ├── NameConflict         name_conflict
 │   ├── AppConflict          app_conflict
 │   ├── NotPollable          not_pollable
 │   ├── PreconditionFailed   precondition_failed
@@ -98,6 +100,18 @@ class AppNotFound(Refusal):
     """No such app is configured."""
 
     code = "not_found"
+
+
+class NoSuchSubscription(Refusal):
+    """There is no such subscription, or it has no such delivery."""
+
+    code = "not_found"
+
+
+class NameConflict(Refusal):
+    """A subscription of this name has other settings."""
+
+    code = "name_conflict"
 
 
 class AppConflict(Refusal):

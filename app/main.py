@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from app.api import apps, callbacks, edge, events, files, ops, pages, problems, registration, statistics, tasks
+from app.api import (
+    apps,
+    callbacks,
+    edge,
+    events,
+    files,
+    ops,
+    pages,
+    problems,
+    registration,
+    statistics,
+    subscriptions,
+    tasks,
+)
 from app.wiring import Service
 
 DESCRIPTION = """
@@ -31,7 +44,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    answering = (registration, tasks, files, events, callbacks, statistics, apps, pages)
+    answering = (registration, tasks, files, events, subscriptions, callbacks, statistics, apps, pages)
     for door in (*(answering if service.role != "worker" else ()), ops):
         app.include_router(door.router)
     if service.role != "worker":

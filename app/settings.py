@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -22,6 +22,7 @@ from app.errors import Misconfigured
 
 Role = Literal["read", "write", "admin"]
 Port = Annotated[int, Field(ge=1, le=65535)]
+S = TypeVar("S", bound="FromEnvironment")
 
 
 class ApiKey(NamedTuple):
@@ -58,10 +59,25 @@ class NameFiles(PydanticBaseSettingsSource):
         return {name: value for name, value in found if value is not None}
 
 
-class Settings(BaseSettings):
-    """The settings, validated and frozen. Names, meanings and defaults are part of the public contract."""
+class FromEnvironment(BaseSettings):
+    """Settings from the environment, from the files it names, and from `.env`."""
 
     model_config = SettingsConfigDict(env_file=".env", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, NameFiles(settings_cls), dotenv_settings
+
+
+class Settings(FromEnvironment):
+    """The settings, validated and frozen. Names, meanings and defaults are part of the public contract."""
 
     database_url: str = Field("sqlite+aiosqlite:///./data/recordings.db", repr=False)
     zego_app_id: int | None = Field(None, ge=1, le=2**32 - 1)
@@ -88,17 +104,6 @@ class Settings(BaseSettings):
     rate_limit: str = Field("200/s", pattern=r"^[1-9]\d{0,6}/s$")
     retention_days: float = Field(90, ge=0, le=36500)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, NameFiles(settings_cls), dotenv_settings
-
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
@@ -121,6 +126,14 @@ class Settings(BaseSettings):
         if url.startswith("sqlite") and (file.strip() in ("", ":memory:") or "mode=memory" in file):
             raise ValueError("names no file: several connections share it, so it cannot live in memory")
         return url
+
+    @field_validator("retention_days")
+    @classmethod
+    def _for_ever_or_a_day(cls, value: float) -> float:
+        # What is purged within the 10 minutes in which a callback's signature holds could come a second time.
+        if 0 < value < 1:
+            raise ValueError("takes 1 or more, or 0 to keep everything for ever")
+        return value
 
     @field_validator("zego_api_url", "public_url")
     @classmethod
@@ -199,12 +212,24 @@ class Settings(BaseSettings):
         return {app.app_id: app for app in apps}
 
 
-NOT_BUILT_YET = frozenset(
-    {
-        "secret_key", "webhook_allow_http", "webhook_allowed_networks", "webhook_allowed_ports",
-        "rate_limit", "retention_days", "public_url",
-    }
-)  # fmt: skip
+class ClientSettings(FromEnvironment):
+    """What the commands that talk to a running service need: where it is, and a key. Nothing else need be right."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    recording_status_url: str | None = None
+    recording_status_key: SecretStr | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the service is reached from this machine."""
+        if self.recording_status_url:
+            return self.recording_status_url
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+NOT_BUILT_YET = frozenset({"rate_limit"})
 """Names of the public contract that are checked already, so that a configuration written today stays right."""
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -227,8 +252,17 @@ def _api_key(number: int, entry: str) -> ApiKey:
 
 def load_settings(**overrides: Any) -> Settings:
     """Read and check the settings; ``overrides`` (from the command line) win. Raises Misconfigured."""
+    return _load(Settings, overrides)
+
+
+def load_client_settings() -> ClientSettings:
+    """Read what a client needs. Raises Misconfigured."""
+    return _load(ClientSettings, {})
+
+
+def _load(kind: type[S], overrides: dict[str, Any]) -> S:
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        return kind(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False)
         raise Misconfigured([line for fault in faults for line in _lines(fault)]) from None

@@ -1,18 +1,57 @@
-"""The console script: everything else is imported from here, without pauses for collecting garbage.
+"""The console script: everything else is imported from here, when it is asked for.
 
-What imports make lives as long as the process; looking through it again and again took a sixth of the start.
+`serve` needs most of the program and imports it without pauses for collecting garbage: what imports make lives as long
+as the process, and looking through it again and again took a sixth of the start. Commands that talk to a running
+service need next to nothing of it.
 """
 
 from __future__ import annotations
 
 import gc
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_group
+
+from app import commands
+
+HELP = "Is the recording over, and where are its files? Certainty about ZEGOCLOUD Cloud Recording tasks."
 
 
-def main() -> None:
-    """Run the command line."""
+class Commands(TyperGroup):
+    """All commands; those of the service itself and those that talk to one are imported only when they are needed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*_own().list_commands(ctx), *commands.NAMES]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return (_talking() if cmd_name in commands.NAMES else _own()).get_command(ctx, cmd_name)
+
+
+def _own() -> TyperGroup:
     gc.disable()
     from app.cli import cli
 
     gc.freeze()
     gc.enable()
-    cli()
+    return get_group(cli)
+
+
+def _talking() -> TyperGroup:
+    from app.commands.cli import cli
+
+    return get_group(cli)
+
+
+root = typer.Typer(cls=Commands, help=HELP, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@root.callback()
+def _root() -> None:
+    """Nothing of its own: it makes this a group of commands."""
+
+
+def main() -> None:
+    """Run the command line."""
+    root()

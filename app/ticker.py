@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from app import metrics
 from app.clock import Clock
 from app.errors import DatabaseUnavailable
 from app.store.engine import work_in_background
@@ -62,6 +63,7 @@ class Ticker:
     def start(self) -> None:
         for job in self._jobs.values():
             self._alive_at[job.name] = self._clock.monotonic()
+            metrics.JOB_FAILURES.labels(job.name)
             self._scheduler.add_job(
                 self._run,
                 "interval",
@@ -109,8 +111,10 @@ class Ticker:
         try:
             await job.run_once()
         except DatabaseUnavailable as error:
+            metrics.JOB_FAILURES.labels(job.name).inc()
             log.warning("job put off: the database is not available", job=job.name, error=str(error))
         except Exception:
+            metrics.JOB_FAILURES.labels(job.name).inc()
             log.exception("job failed", job=job.name)
         finally:
             self._alive_at[job.name] = self._clock.monotonic()

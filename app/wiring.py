@@ -7,19 +7,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from typing import Literal
 
 import httpx
 import structlog
 
+from app import metrics
 from app.clock import Clock, SystemClock
 from app.core.schedule import Policy
+from app.core.signing import NEW_SECRET_SIZE, new_webhook_secret
+from app.core.targets import Rules, check_url
 from app.errors import DatabaseUnavailable, Misconfigured
+from app.outgoing.sender import Sender
 from app.provider.client import DESCRIBE_RECORD_STATUS, DESCRIBE_TASKS, Provider
-from app.settings import ProviderApp, Settings
+from app.secret_box import SecretBox
+from app.settings import LOOPBACK, ProviderApp, Settings
 from app.store import feed as feed_store
 from app.store import schema
-from app.store.bell import EVENTS, POLLS, Bell
+from app.store.bell import DELIVERIES, EVENTS, POLLS, Bell
 from app.store.engine import Database
 from app.ticker import Job, Ticker
 from app.tracking.apps import Apps
@@ -28,17 +34,21 @@ from app.tracking.callbacks import Callbacks
 from app.tracking.changes import Changes
 from app.tracking.feed import Feed
 from app.tracking.follower import Follower
+from app.tracking.gauges import Gauges, feel_lag
 from app.tracking.health import HealthCheck
 from app.tracking.hearing import Hearing
 from app.tracking.housekeeping import Housekeeping
 from app.tracking.observations import Observations
 from app.tracking.pace import Paces
 from app.tracking.poller import TICK, Poller
+from app.tracking.posting import Post
 from app.tracking.registration import Registration
 from app.tracking.statistics import Statistics
+from app.tracking.subscriptions import Subscriptions
 from app.tracking.sweeper import Sweeper
 from app.tracking.tasks import Tasks
 from app.tracking.waiting import Waiting
+from app.tracking.webhooks import Webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -70,8 +80,11 @@ class Service:
     follower: Follower
     waiting: Waiting
     bell: Bell
+    subscriptions: Subscriptions
+    webhooks: Webhooks
     ticker: Ticker
     health: HealthCheck
+    gauges: Gauges
     simulated: bool
 
     def stop(self) -> None:
@@ -79,6 +92,7 @@ class Service:
         self.poller.stop()
         self.sweeper.stop()
         self.follower.stop()
+        self.webhooks.stop()
 
 
 @asynccontextmanager
@@ -113,6 +127,8 @@ async def open_service(
         try:
             yield service
         finally:
+            await service.webhooks.close()
+            await service.gauges.close()
             for budget in service.budgets.values():
                 await budget.provider.close()
     finally:
@@ -183,7 +199,7 @@ def _build(
     list_budgets = {app.app_id: budget(app, DESCRIBE_TASKS, max(1, app.poll_limit - 2)) for app in apps}
 
     every = timedelta(seconds=settings.sweep_interval)
-    changes = Changes(clock)
+    changes = Changes(clock, settings.public_url)
     hearing = Hearing(changes, app_ids=budgets)
     paces = Paces(database, clock, list(budgets.values()), policy, sweep_every=every or None)
     registration = Registration(database, clock, changes, hearing, app_ids=budgets)
@@ -210,7 +226,28 @@ def _build(
         alive=lambda: ticker.beat("sweep"),
     )
     housekeeping = Housekeeping(
-        database, clock, changes, hearing, app_ids=budgets, alive=lambda: ticker.beat("housekeeping")
+        database,
+        clock,
+        changes,
+        hearing,
+        app_ids=budgets,
+        keep=timedelta(days=settings.retention_days) or None,
+        alive=lambda: ticker.beat("housekeeping"),
+    )
+    rules = Rules(
+        settings.webhook_allow_http, settings.webhook_allowed_networks, frozenset(settings.webhook_allowed_ports)
+    )
+    secret_key = settings.secret_key.get_secret_value() if settings.secret_key else None
+    box = SecretBox.of(secret_key, on_loopback=settings.host in LOOPBACK)
+    post = Post(Sender(rules, clock=clock), box, clock)
+    webhooks = Webhooks(database, clock, post, public_url=settings.public_url, alive=lambda: ticker.beat("deliver"))
+    subscriptions = Subscriptions(
+        database,
+        clock,
+        box,
+        post,
+        check_url=lambda url: check_url(url, rules),
+        new_secret=lambda: new_webhook_secret(clock.secret(NEW_SECRET_SIZE)),
     )
     jobs = [
         Job("pace", paces.run_once, every=timedelta(seconds=5)),
@@ -220,6 +257,7 @@ def _build(
     if role != "api":
         jobs += [
             Job("poll", poller.run_once, every=timedelta(seconds=TICK)),
+            Job("deliver", webhooks.run_once, every=timedelta(seconds=1)),
             Job("housekeeping", housekeeping.run_once, every=timedelta(minutes=1)),
         ]
         if every:
@@ -232,7 +270,10 @@ def _build(
     if role != "api":
         bell.on(POLLS, poller.wake)
         bell.on(POLLS, lambda: ticker.wake("poll"))
+        bell.on(DELIVERIES, webhooks.wake)
+        bell.on(DELIVERIES, lambda: ticker.wake("deliver"))
     health = HealthCheck(database, budgets, ticker.heartbeats)
+    metrics.BUILD.labels(version("recording-status"), role, "sqlite" if database.is_sqlite else "postgresql").set(1)
     return Service(
         settings=settings,
         role=role,
@@ -254,8 +295,11 @@ def _build(
         follower=follower,
         waiting=Waiting(clock, tasks, feed, follower),
         bell=bell,
+        subscriptions=subscriptions,
+        webhooks=webhooks,
         ticker=ticker,
         health=health,
+        gauges=Gauges(database, clock, budgets, list_budgets, paces, follower, ticker.heartbeats),
         simulated=simulated,
     )
 
@@ -273,6 +317,7 @@ async def running(service: Service) -> AsyncIterator[None]:
     """The background jobs at work; at the end, polls under way finish and are recorded."""
     service.ticker.start()
     beside = [asyncio.create_task(service.bell.run()), asyncio.create_task(service.follower.run())]
+    beside.append(asyncio.create_task(feel_lag()))
     try:
         yield
     finally:

@@ -119,7 +119,7 @@ class Stage:
         number = {self._played[one].task_id: i for i, one in enumerate(recordings) if one in self._played}
         found = Found.nothing(len(recordings))
         for task_id, settled, at in rows:
-            if (i := number.get(task_id)) is None:
+            if (i := number.get(task_id or "")) is None:
                 continue
             seconds = (at - START).total_seconds()
             found.ended[i] = min(found.ended[i], seconds)  # both may be seen at once; then one event tells it

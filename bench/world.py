@@ -90,11 +90,24 @@ class Program:
         if self._process.returncode != 0:
             raise RowFailed(f"{self.name} ended with exit code {self._process.returncode}:\n{self._last_words()}")
 
+    async def ended(self) -> int:
+        """The exit code, once the program has ended; of one that was killed, minus the signal."""
+        return await self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def cpu_seconds(self) -> float:
         """Processor time the program has used so far, by Linux's /proc."""
         _, _, after_name = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")
         user, system = after_name.split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def resident_bytes(self) -> int:
+        """Memory the program holds at present, by Linux's /proc."""
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def freeze(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
@@ -153,17 +166,36 @@ class Provider:
         task_ids: list[str] = answer.json()["task_ids"]
         return task_ids
 
+    async def start_recording(self, **about: Any) -> str:
+        """Start one recording; its TaskId."""
+        answer = (await self._control.post("/simulator/recordings", json=about)).raise_for_status()
+        task_id: str = answer.json()["task_ids"][0]
+        return task_id
+
+    async def change_faults(self, **faults: float) -> None:
+        (await self._control.patch("/simulator/faults", json=faults)).raise_for_status()
+
+    async def truth(self) -> list[dict[str, Any]]:
+        """What is so now of every recording."""
+        answer = (await self._control.get("/simulator/recordings")).raise_for_status()
+        recordings: list[dict[str, Any]] = answer.json()["recordings"]
+        return recordings
+
+    async def stats(self) -> dict[str, Any]:
+        """All its counts."""
+        stats: dict[str, Any] = (await self._control.get("/simulator/stats")).raise_for_status().json()
+        return stats
+
     async def counts(self, action: str) -> dict[str, Any]:
         """What arrived at it: `calls`, `refused_throttled`, `busiest_second` and more."""
-        answer = (await self._control.get("/simulator/stats")).raise_for_status()
-        counts: dict[str, Any] = answer.json()["apps"][str(APP_ID)][action]
+        counts: dict[str, Any] = (await self.stats())["apps"][str(APP_ID)][action]
         return counts
 
 
 @asynccontextmanager
-async def provider(latency: Latency, folder: Path) -> AsyncIterator[Provider]:
-    """A simulated provider at this distance."""
-    options = ["--port", "0", "--app-id", str(APP_ID), "--server-secret", SECRET]
+async def provider(latency: Latency, folder: Path, *more: str) -> AsyncIterator[Provider]:
+    """A simulated provider at this distance; ``more``: further options of `recording-status simulate`."""
+    options = ["--port", "0", "--app-id", str(APP_ID), "--server-secret", SECRET, *more]
     faults = ["--fault", f"rtt={latency.rtt}", "--fault", f"jitter={latency.jitter}"]
     async with program("simulator", RECORDING_STATUS, "simulate", *options, *faults, folder=folder) as simulator:
         url = await simulator.says(r"listens on (http://\S+)")
@@ -229,6 +261,10 @@ class Service:
     def cpu_seconds(self) -> float:
         """Processor time all of its processes have used so far."""
         return sum(program.cpu_seconds() for program in self._programs)
+
+    def resident_bytes(self) -> int:
+        """Memory all of its processes hold at present."""
+        return sum(program.resident_bytes() for program in self._programs)
 
     def calls(self) -> list[Made]:
         """All calls of all processes so far, in the order in which they were sent."""

@@ -47,8 +47,9 @@ async def open_page(browser: Browser, url: str, path: str = "/", **context: Any)
     await page.goto(path)
     yield page
     await session.close()
-    assert foreign == []
-    assert [fault for fault in faults if not fault.startswith("Failed to load resource: ")] == []
+    assert not foreign, foreign
+    faults = [fault for fault in faults if not fault.startswith("Failed to load resource: ")]
+    assert not faults, faults
 
 
 async def violations(page: Page) -> list[str]:

@@ -75,6 +75,10 @@ class Receipt:
     known: bool
 
 
+TELL_ALONE = {"callback.received", "file.backup_expiring", "file.backup_expired"}
+"""Events of something that changes nothing by itself."""
+
+
 class Laws:
     """Watches a database. ``registered`` and ``receipts`` are what was acknowledged and has to be there."""
 
@@ -171,12 +175,13 @@ class Laws:
         for event in events:
             assert event.seq > self._seq, "seq did not rise"
             self._seq = event.seq
+            assert event.task_id is not None
             if event.type in ("callback.received", "task.registered"):
                 reader = self._readers.setdefault(event.task_id, Reader(version=0))
                 reader.callbacks = reader.callbacks + 1 if event.type == "callback.received" else 0
         told = sorted(
-            (event for event in events if event.type != "callback.received"),
-            key=lambda event: (event.task_id, event.seq),
+            (event for event in events if event.type not in TELL_ALONE),
+            key=lambda event: (event.task_id or "", event.seq),
         )
         for (task_id, version), group in groupby(told, key=lambda event: (event.task_id, event.task_version)):
             self._take_in(task_id, version, list(group))

@@ -187,7 +187,7 @@ def test_the_files_compose_mounts_are_there() -> None:
         volume.split(":")[0] for service in COMPOSE["services"].values() for volume in service.get("volumes", [])
     ]
     files = [path for path in mounted if path.startswith("./")]
-    assert len(files) == 3
+    assert len(files) == 4
     for path in files:
         assert (ROOT / path).exists(), path
     assert {path for path in mounted if not path.startswith("./")} == set(COMPOSE["volumes"])

@@ -152,6 +152,27 @@ async def test_what_needs_a_person_is_listed_and_budget_and_callbacks_are_counte
         )
 
 
+async def test_webhooks_that_do_not_get_through_are_told(tmp_path: Path, browser: Browser) -> None:
+    env = {"WEBHOOK_ALLOW_HTTP": "true", "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8", "WEBHOOK_ALLOWED_PORTS": "9"}
+    async with following(tmp_path, **env) as place, open_page(browser, place.url) as page:
+        webhooks = page.locator("#deliveries")
+        await expect(webhooks).to_contain_text("0 subscriptions, 0 failing", timeout=SOON)
+        async with httpx.AsyncClient(base_url=place.url) as client:
+            wanted = {"name": "deaf", "url": "http://127.0.0.1:9/", "types": ["task.registered"]}
+            answer = await client.post("/v1/subscriptions", json=wanted)
+            assert answer.status_code == 201, answer.text
+            await place.register(place.simulator.start("normal", duration=6000))
+            for _ in range(50):
+                if (await client.get("/v1/subscriptions")).json()["items"][0]["failing_since"]:
+                    break
+                await asyncio.sleep(0.1)
+        await page.reload()
+        await expect(webhooks).to_contain_text("1 subscription, 1 failing", timeout=SOON)
+        await expect(webhooks).to_contain_text("deaf: failing since")
+        await expect(webhooks).to_contain_text(re.compile(r"On their way\s*1"), timeout=SOON)
+        assert await violations(page) == []
+
+
 async def test_tasks_are_found_by_id_room_and_user(place: Place, browser: Browser) -> None:
     one = place.simulator.start("normal", duration=10, upload=10, room_id="a room/with & odd?letters")
     other = place.simulator.start("normal", duration=6000)

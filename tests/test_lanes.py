@@ -71,7 +71,7 @@ async def test_the_api_answers_while_the_poller_is_saturated_and_the_provider_sl
             for address in (f"/v1/tasks/{first}", "/v1/tasks", "/v1/stats", "/readyz") * 10:
                 began = time.monotonic()
                 assert (await client.get(address)).status_code == 200
-                assert time.monotonic() - began < 1.0
+                assert time.monotonic() - began < 3.0  # who found no connection would have waited 5 s
 
 
 async def test_the_poller_goes_on_while_requests_hold_every_connection_they_can_get(

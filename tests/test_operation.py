@@ -180,7 +180,7 @@ async def test_without_credentials_serve_stops_and_run_demonstrates(tmp_path: Pa
     ("given", "named"),
     [
         ({"LOG_LEVEL": "loud", "POLL_BUDGET": "0"}, ["LOG_LEVEL", "POLL_BUDGET"]),
-        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/nothing"}, ["DATABASE_URL"]),
+        ({"DATABASE_URL": "mysql://nobody@127.0.0.1:9/nothing"}, ["DATABASE_URL"]),
         ({"API_KEYS": "a:admin:too-short", "HOST": "0.0.0.0"}, ["API_KEYS"]),
     ],
     ids=lambda given: ",".join(given),

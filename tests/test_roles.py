@@ -48,7 +48,7 @@ async def test_on_postgresql_it_does_so_at_once(  # on SQLite processes do not w
 
 async def test_a_worker_answers_probes_only(settings: MakeSettings) -> None:
     async with open_service(settings(), role="worker") as worker, open_client(worker) as client:
-        for path in ("/livez", "/readyz"):
+        for path in ("/livez", "/readyz", "/metrics"):
             assert (await client.get(path)).status_code == 200
         for path in ("/v1/tasks", "/v1/stats", "/docs", "/", "/openapi.json"):
             assert (await client.get(path)).status_code == 404, path
@@ -61,7 +61,7 @@ async def test_each_role_watches_the_jobs_it_has(settings: MakeSettings) -> None
         async with open_service(settings(), role=role) as service:
             jobs[role] = set(service.ticker._jobs)
     assert jobs["all"] == jobs["worker"]
-    assert jobs["all"] - jobs["api"] == {"poll", "sweep", "housekeeping"}
+    assert jobs["all"] - jobs["api"] == {"poll", "sweep", "deliver", "housekeeping"}
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

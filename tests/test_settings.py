@@ -372,3 +372,10 @@ def test_contradictions_are_all_told() -> None:
     with pytest.raises(Misconfigured) as told:
         load_settings(host="0.0.0.0", zego_app_id=1)
     assert len(told.value.faults) == 2
+
+
+@pytest.mark.parametrize("days", [0, 1, 2.5, 36500])
+def test_what_is_kept_is_kept_for_ever_or_at_least_a_day(days: float) -> None:
+    assert load_settings(retention_days=days).retention_days == days
+    with pytest.raises(Misconfigured, match="RETENTION_DAYS"):
+        load_settings(retention_days=0.9)

@@ -6,8 +6,10 @@ import re
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import metrics
 from app.api.problems import Problem, problem
 from app.clock import Clock
 from app.settings import LOOPBACK
@@ -18,6 +20,8 @@ BODY_LIMIT = 1024 * 1024
 BODY_LIMITS = {"/v1/tasks/batch": 8 * 1024 * 1024}
 
 CALLBACKS = "/v1/callbacks/zego"
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,64}")
 
@@ -38,12 +42,13 @@ class Edge:
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = self._clock.token()
 
-        started = False
+        started, status, began_at = False, 0, self._clock.monotonic()
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal started, status
             started = True
             if message["type"] == "http.response.start":
+                status = message["status"]
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
@@ -51,6 +56,9 @@ class Edge:
             try:
                 refusal = self._refusal(scope, headers)
                 await (refusal or self._app)(scope, _limited(receive, _limit(scope)), send_with_id)
+            except ClientDisconnect:
+                # It hung up before its request was here whole: nobody is left to answer, and nothing is wrong with us.
+                structlog.get_logger(__name__).info("client hung up", method=scope["method"], path=scope["path"])
             except Exception:
                 if started:
                     raise
@@ -58,6 +66,14 @@ class Edge:
                 structlog.get_logger(__name__).exception("request crashed", method=scope["method"], path=scope["path"])
                 crashed = problem("internal", "the request failed; the log has more under this request_id")
                 await crashed(scope, receive, send_with_id)
+            finally:
+                self._count(scope, status, began_at)
+
+    def _count(self, scope: Scope, status: int, began_at: float) -> None:
+        method, route = scope["method"] if scope["method"] in METHODS else "(other)", _template(scope)
+        metrics.HTTP_REQUESTS.labels(method, route, status or "(none)").inc()
+        if b"wait=" not in scope["query_string"] and not route.endswith("/stream"):
+            metrics.HTTP_SECONDS.labels(method, route).observe(self._clock.monotonic() - began_at)
 
     def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         if self._keyless and (reason := foreign(headers)):
@@ -71,6 +87,14 @@ class Edge:
             if not re.fullmatch(r"application/([a-z0-9.-]+\+)?json", media):
                 return problem("unsupported_media_type", "send Content-Type: application/json")
         return None
+
+
+def _template(scope: Scope) -> str:
+    """The route's path as it is declared, so that no caller can make up ever more of them."""
+    route = scope.get("route")
+    if route is not None:
+        return str(route.path)
+    return scope.get("root_path") or "(unknown)"
 
 
 def _limit(scope: Scope) -> int:

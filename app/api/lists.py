@@ -62,6 +62,10 @@ EVENT_PLACE = TypeAdapter(tuple[Annotated[int, Field(strict=True, ge=0, le=2**63
 CALLBACK_PLACE = TypeAdapter(
     tuple[Literal["callback"], Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]]
 ).validate_python
+SUBSCRIPTION_PLACE = TypeAdapter(tuple[Literal["subscription"], StorableText]).validate_python
+DELIVERY_PLACE = TypeAdapter(
+    tuple[Literal["delivery"], Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]]
+).validate_python
 
 AFTER, BEFORE = "Only later than this.", "Only earlier than this."
 

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
-from app.api.keys import TheService, is_known
+from app import metrics
+from app.api.keys import TheService, is_known, requires
 from app.tracking.health import Health
 
 router = APIRouter(tags=["operations"])
@@ -47,3 +48,13 @@ async def readyz(service: TheService, known: Annotated[bool, Depends(is_known)],
         ready.checks = health.checks
         ready.jobs = {name: round(ago, 1) for name, ago in health.heartbeats.items()}
     return ready
+
+
+@router.get("/metrics", dependencies=[requires("read")], summary="The metrics of this process",
+            operation_id="getMetrics", response_class=Response, tags=["operations"],
+            responses={200: {"description": "In the text format of Prometheus.", "content": {metrics.CONTENT_TYPE: {}}}}
+            )  # fmt: skip
+async def metrics_of_process(service: TheService) -> Response:
+    """Each process, workers too, tells its own: the help of each metric says whether to add them up."""
+    await service.gauges.update()
+    return Response(metrics.expose(), headers={"Content-Type": metrics.CONTENT_TYPE})

@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from app.api.schemas import ProblemOut
 from app.errors import DatabaseUnavailable, Fault, FeedPositionLost, Refusal
@@ -24,6 +23,7 @@ STATUS_OF = {
     "method_not_allowed": 405,
     "app_conflict": 409,
     "not_pollable": 409,
+    "name_conflict": 409,
     "feed_position_lost": 410,
     "precondition_failed": 412,
     "too_large": 413,
@@ -41,6 +41,7 @@ TITLES = {
     "method_not_allowed": "This method is not offered here",
     "app_conflict": "The task belongs to another app",
     "not_pollable": "The task cannot be polled",
+    "name_conflict": "The name is taken",
     "feed_position_lost": "The feed no longer holds this position",
     "precondition_failed": "The task has changed meanwhile",
     "too_large": "The body is too large",
@@ -62,6 +63,7 @@ ADVICE = {
     "method_not_allowed": "See the documentation for the methods of this address.",
     "app_conflict": "The id is registered already under another app_id.",
     "not_pollable": "The task is untracked, its app is not configured, or its 3-day query window has closed.",
+    "name_conflict": "A subscription of this name has other settings: change it, or choose another name.",
     "feed_position_lost": "The position is older than what is kept, or of a history that a restored database does not "
     "have. Copy `GET /v1/tasks` again and follow from its `events_after`. `oldest` and `latest` are positions to go on "
     "from, should you know what you missed.",
@@ -136,11 +138,7 @@ def add_error_answers(app: FastAPI) -> None:
         structlog.get_logger(__name__).warning("database unavailable", error=str(error))
         return problem("unavailable", "the database is not available; nothing was changed, try again")
 
-    async def hung_up(request: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=499)  # nobody reads it
-
-    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
-        ClientDisconnect: hung_up,
+    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
         Refusal: refused,
         FeedPositionLost: position_lost,
         RequestValidationError: invalid,

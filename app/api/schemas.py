@@ -263,9 +263,9 @@ class EventOut(Out):
     seq: int
     type: str
     occurred_at: Time
-    app_id: int
-    task_id: str
-    task_version: int
+    app_id: Annotated[int | None, Field(description="null, as the next two, where it is about no task.")]
+    task_id: str | None
+    task_version: int | None
     source: Literal["poll", "callback", "sweep", "api", "timer"]
     data: dict[str, Any]
 

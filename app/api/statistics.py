@@ -98,6 +98,14 @@ class CallbackCounts(Out):
     refused: dict[str, int]
 
 
+class DeliveryCounts(Out):
+    """Webhooks on their way."""
+
+    pending: int
+    oldest_pending_seconds: Annotated[float | None, Field(description="How long the longest has been waiting.")]
+    failed: Annotated[int, Field(description="Given up, of those queued in the last 24 hours.")]
+
+
 class Stats(Out):
     """What the service is doing."""
 
@@ -106,6 +114,7 @@ class Stats(Out):
     tasks: TaskCounts
     apps: list[AppOut]
     callbacks: CallbackCounts
+    deliveries: DeliveryCounts
 
 
 @router.get("/stats", dependencies=[read], summary="What the service is doing", operation_id="getStats")
@@ -118,6 +127,13 @@ async def stats(service: TheService) -> Stats:
         tasks=TaskCounts.model_validate(numbers.tasks),
         apps=[_app(app, at=numbers.at) for app in numbers.apps],
         callbacks=CallbackCounts(**numbers.callbacks, refused=dict(numbers.refused)),
+        deliveries=DeliveryCounts(
+            pending=numbers.outbox.pending,
+            oldest_pending_seconds=(numbers.at - numbers.outbox.oldest).total_seconds()
+            if numbers.outbox.oldest
+            else None,
+            failed=numbers.outbox.failed,
+        ),
     )
 
 

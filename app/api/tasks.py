@@ -20,7 +20,7 @@ from app.api.schemas import (
     TaskPage,
 )
 from app.api.waiting import Wait, unless_hung_up
-from app.core.public import Json, task_json, task_with_files_json, time_text
+from app.core.public import Json, event_json, task_json, task_with_files_json, time_text
 from app.core.recording import Task
 from app.errors import InvalidRequest, TaskNotFound
 from app.tracking.waiting import has_ended, is_over
@@ -182,7 +182,7 @@ async def list_task_events(task_id: TaskIdPath, query: Annotated[ListQuery, Quer
     """Oldest first; also of a deleted task, without contents."""
     query, place = lists.resume(query, lists.EVENT_PLACE)
     found = await service.tasks.history(task_id, after=place[0] if place else 0, limit=query.limit + 1)
-    items = [event.to_json() for event in found[: query.limit]]
+    items = [event_json(event) for event in found[: query.limit]]
     more = len(found) > query.limit
     return EventPage.model_validate(
         {"items": items, "next_cursor": lists.next_cursor(query, [items[-1]["seq"]]) if more else None}

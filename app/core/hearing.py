@@ -26,7 +26,7 @@ HURRIES_AT_ONCE = 5
 CHATTER_EVERY = timedelta(minutes=10)
 """Events that say nothing of a task's state ask for a poll if there was none for so long."""
 
-_CHATTER = frozenset(
+CHATTER = frozenset(
     {
         CallbackEvent.IMAGE_DOWNLOAD_FAILED,
         CallbackEvent.ROOM_EMPTY,
@@ -34,6 +34,7 @@ _CHATTER = frozenset(
         CallbackEvent.LIVE_PLAYLIST,
     }
 )
+"""Events that say nothing of a task's state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +141,7 @@ def hurry(task: Task, callback: Callback | None, *, now: datetime) -> tuple[Task
     However many callbacks come, they cost a few polls: a burst at once, then one a minute; for chatter one in ten.
     """
     planned, told = task.polling.next_poll_at, task.told
-    if callback is not None and (callback.event in _CHATTER or (callback.images and not callback.media)):
+    if callback is not None and (callback.event in CHATTER or (callback.images and not callback.media)):
         last = task.polling.last_polled_at
         at = max(now, (last or now) + CHATTER_EVERY)
     else:

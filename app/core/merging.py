@@ -131,6 +131,8 @@ def _attention(task: Task, *, active: bool, now: datetime) -> Attention:
     """The flags that follow from a task's facts; the others stay."""
     lost = any(file.seen.status is FileStatus.LOST for file in task.polled_files)
     flags = task.attention | Attention.LOST if lost else task.attention & ~Attention.LOST
+    backup_goes = any(file.backup_goes(now) for file in task.polled_files)
+    flags = flags | Attention.BACKUP_EXPIRING if backup_goes else flags & ~Attention.BACKUP_EXPIRING
     return flags if active and is_expiring(task, now=now) else flags & ~Attention.EXPIRING
 
 
@@ -241,6 +243,11 @@ def is_expiring(task: Task, *, now: datetime) -> bool:
 def expiring(task: Task) -> Task:
     """The task with the mark that its window closes soon."""
     return replace(task, attention=task.attention | Attention.EXPIRING)
+
+
+def with_backups_watched(task: Task, *, now: datetime) -> Task:
+    """The task with the mark that backup copies go soon, or without it when they are gone."""
+    return replace(task, attention=_attention(task, active=task.tracking is Tracking.ACTIVE, now=now))
 
 
 def expired(task: Task, *, now: datetime) -> Task:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+from app.core.deliveries import settled_files, size, task_url
 from app.core.recording import Attention, File, LastError, Polling, Task, Tracking
 from app.core.told import LastCallback, Notice, Playlist
 
@@ -94,9 +95,12 @@ def task_json(task: Task) -> Json:
 
 def task_with_files_json(task: Task) -> Json:
     """A task with the first of its files by the time they began."""
-    shown = sorted(task.files.values(), key=lambda f: (f.seen.began_at is None, f.seen.began_at, f.seen.file_id))
-    files = [file_json(task, file) for file in shown[:FILES_SHOWN]]
+    files = [file_json(task, file) for file in _by_begin(task)[:FILES_SHOWN]]
     return task_json(task) | {"files": files, "files_truncated": sum(task.file_counts.values()) > len(files)}
+
+
+def _by_begin(task: Task) -> list[File]:
+    return sorted(task.files.values(), key=lambda f: (f.seen.began_at is None, f.seen.began_at, f.seen.file_id))
 
 
 def polling_json(polling: Polling) -> Json:
@@ -181,6 +185,44 @@ class Event:
     data: Json
 
 
+class StoredEvent(Protocol):
+    """app.store.events.StoredEvent"""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def occurred_at(self) -> datetime: ...
+    @property
+    def app_id(self) -> int | None: ...
+    @property
+    def task_id(self) -> str | None: ...
+    @property
+    def task_version(self) -> int | None: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def data(self) -> Json: ...
+
+
+def event_json(event: StoredEvent) -> Json:
+    """An event as consumers get it, however they read."""
+    return {
+        "id": event.id,
+        "seq": event.seq,
+        "type": event.type,
+        "occurred_at": time_text(event.occurred_at),
+        "app_id": event.app_id,
+        "task_id": event.task_id,
+        "task_version": event.task_version,
+        "source": event.source,
+        "data": event.data,
+    }
+
+
 def changes(before: Task, after: Task) -> tuple[Json, list[tuple[File, Json | None]]]:
     """Old values of the task's changed public fields, and each changed file with its own (None for a new file)."""
     old, new = task_json(before), task_json(after)
@@ -206,7 +248,7 @@ def versioned(before: Task, after: Task, *, now: datetime) -> Task:
     return replace(after, version=before.version + 1, updated_at=now)
 
 
-def events(before: Task | None, after: Task) -> list[Event]:
+def events(before: Task | None, after: Task, public_url: str | None = None) -> list[Event]:
     """What a commit from ``before`` to ``after`` reports: at most one ``task.*``, and one event per changed file."""
     if before is None:
         return [Event(type="task.registered", data={"task": task_json(after), "previous": {}})]
@@ -214,7 +256,8 @@ def events(before: Task | None, after: Task) -> list[Event]:
     told: list[Event] = []
     kind = _task_event(before, after, previous)
     if kind:
-        told.append(Event(type=kind, data={"task": task_json(after), "previous": previous}))
+        data: Json = {"task": task_json(after), "previous": previous}
+        told.append(Event(type=kind, data=with_files(data, after, public_url) if kind == "task.settled" else data))
     told.extend(
         Event(
             type="file.updated",
@@ -223,6 +266,21 @@ def events(before: Task | None, after: Task) -> list[Event]:
         for file, was in files
     )
     return told
+
+
+def with_files(data: Json, task: Task, public_url: str | None) -> Json:
+    """An event's data with as many of the task's files as fit into a webhook's body; where they do not, a link."""
+    link = {"files_url": f"{task_url(task.task_id, public_url)}/files"}
+    files = [file_json(task, file) for file in _by_begin(task)]
+    shown = settled_files(files, used=size(data))
+    whole = len(shown) == sum(task.file_counts.values())
+    return {**data, "files": shown, "files_truncated": not whole, **({} if whole else link)}
+
+
+def backup_notice(task: Task, file: File, *, gone: bool) -> Event:
+    """What tells that a file's copy in the provider's backup store goes within a day, or is gone."""
+    kind = "file.backup_expired" if gone else "file.backup_expiring"
+    return Event(type=kind, data={"task": task_json(task), "previous": None, "file": file_json(task, file)})
 
 
 def callback_received(last: LastCallback) -> Event:

@@ -19,6 +19,9 @@ QUERY_WINDOW = timedelta(days=3)
 BACKUP_KEPT = timedelta(days=3)
 """How long the provider keeps a file in its backup store; when that begins is not documented."""
 
+BACKUP_WARNING = timedelta(days=1)
+"""How long before its end a backup copy is warned of."""
+
 
 class Status(StrEnum):
     """The recording's own state, in the provider's terms; `pending` until it was seen, `unknown` for new numbers."""
@@ -157,6 +160,11 @@ class File:
     @property
     def polled(self) -> bool:
         return self.source == "poll"
+
+    def backup_goes(self, now: datetime) -> bool:
+        """Whether its copy in the provider's backup store goes within a day."""
+        at = self.backup_expires_at
+        return at is not None and at - BACKUP_WARNING <= now < at
 
     @property
     def backup_expires_at(self) -> datetime | None:

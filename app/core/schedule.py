@@ -76,6 +76,8 @@ class Closing:
     """They need most of the budget: first polls of batches that can wait must."""
     unservable: int = 0
     short_in: timedelta | None = None
+    load: float = 0.0
+    """The share of the calls until some deadline that they need, where that is largest; above 1 it is too much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,12 +226,15 @@ def closing(counts: Sequence[int], *, rate: float, policy: Policy) -> Closing:
     Where the tasks up to some deadline need all the time there is until then, work on them begins now, most urgent
     first.
     """
-    horizon, pressing, unservable, short_in = policy.before_deadline[0], False, 0, None
+    horizon, pressing, unservable, short_in, load = policy.before_deadline[0], False, 0, None, 0.0
     for edge, count in zip(CLOSING_EDGES, counts, strict=True):
         could = rate * edge.total_seconds()
+        load = max(load, count / could)
         if count >= _START_BY * could:
             horizon, pressing = max(horizon, edge), True
         if count > could:
             unservable = max(unservable, math.ceil(count - could))
             short_in = short_in or edge
-    return Closing(tasks=counts[-1], horizon=horizon, pressing=pressing, unservable=unservable, short_in=short_in)
+    return Closing(
+        tasks=counts[-1], horizon=horizon, pressing=pressing, unservable=unservable, short_in=short_in, load=load
+    )

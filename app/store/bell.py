@@ -40,6 +40,11 @@ def ring(connection: Connection, topic: str) -> None:
     connection.info.setdefault("rings", set()).add(topic)
 
 
+def after_commit(connection: Connection, act: Callable[[], object]) -> None:
+    """Do this, here alone, once this transaction of `Database.write` is committed; if it rolls back, not at all."""
+    connection.info.setdefault("afterwards", []).append(act)
+
+
 class Bell:
     """``on`` a topic's ring, do something that takes no time. ``url``: the PostgreSQL to listen on, if any."""
 

@@ -16,13 +16,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Double, event, func, make_url, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 from sqlalchemy.sql.functions import FunctionElement
 
 from app.clock import Clock, wall_time
@@ -91,12 +91,11 @@ class Database:
     """One database, its pools of connections and its clock."""
 
     def __init__(self, url: str, clock: Clock) -> None:
-        self.url = url
+        self.url, self._clock = url, clock
         self.committed: Callable[[Collection[str]], None] = lambda rings: None
         """Called after each commit of `write` that asked the bell to ring, with the topics."""
         self.is_sqlite = url.startswith("sqlite")
         self.is_pooled = make_url(url).query.get(PGBOUNCER) == "true"
-        self._clock = clock
         if self.is_sqlite:
             # One writer at a time is all SQLite has: a pool of one connection is a fair queue for it.
             self.engine = self._sqlite_engine("BEGIN IMMEDIATE", connections=1, busy=SQLITE_BUSY, wait=2 * WAIT)
@@ -123,6 +122,13 @@ class Database:
     def engines(self) -> set[AsyncEngine]:
         """All that hold connections."""
         return {engine for lane in (self._requests, self._jobs) for engine in (lane.reading, lane.writing)}
+
+    @property
+    def pools(self) -> dict[str, QueuePool]:
+        """The pools of connections, by what they are for."""
+        lanes = {"requests": self._requests.reading, "jobs": self._jobs.reading}
+        lanes |= {"writer": self.engine} if self.is_sqlite else {}
+        return {name: cast(QueuePool, engine.pool) for name, engine in lanes.items()}
 
     @property
     def _lane(self) -> _Lane:
@@ -204,10 +210,12 @@ class Database:
         with unavailable_if_down():
             async with self._writer() as connection:
                 await connection.execution_options(durable=durable)
-                connection.info.pop("rings", None)
+                connection.info.update(rings=set(), afterwards=[])
                 async with self.transaction(connection):
                     yield connection
-                if rings := connection.info.pop("rings", None):
+                for act in connection.info["afterwards"]:
+                    act()
+                if rings := connection.info["rings"]:
                     self.committed(rings)
 
     @asynccontextmanager
@@ -262,16 +270,16 @@ class Database:
     async def synchronise(self) -> None:
         """Set the service's clock by the database's."""
         before = self._clock.monotonic()
-        wall = await self._wall_time()
+        wall = await self.time()
         if self._clock.monotonic() - before < 1.0:  # a slow answer says little about the time
             self._clock.synchronise(wall)
 
-    async def _wall_time(self) -> datetime:
+    async def time(self) -> datetime:
+        """The time on the database's clock; SQLite has none but the machine's."""
         if self.is_sqlite:
             return wall_time()
         async with self.read() as connection:
-            wall: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
-            return wall
+            return cast(datetime, (await connection.execute(select(func.clock_timestamp()))).scalar_one())
 
     async def close(self) -> None:
         for engine in self.engines:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
-from app.core.public import Event, Json, time_text
+from app.core.deliveries import EVENT_TYPES
+from app.core.public import Event, event_json
+from app.store import deliveries, subscriptions
 from app.store.bell import EVENTS, ring
 from app.store.engine import Connection
 from app.store.models import EventRow, table_of
 
-_INSERT = insert(table_of(EventRow))
+_EVENTS = table_of(EventRow)
+_INSERT = insert(_EVENTS)
+_INSERT_RETURNING = _INSERT.returning(_EVENTS.c.id, _EVENTS.c.seq, sort_by_parameter_order=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredEvent:
     """An event with its place in the order of all (``seq``) and its stable ``id``."""
 
@@ -25,35 +31,54 @@ class StoredEvent:
     id: str
     type: str
     occurred_at: datetime
-    app_id: int
-    task_id: str
-    task_version: int
+    app_id: int | None
+    task_id: str | None
+    task_version: int | None
     source: str
     data: dict[str, Any]
 
-    def to_json(self) -> Json:
-        """As everybody is told of it."""
-        return {
-            "id": self.id,
-            "seq": self.seq,
-            "type": self.type,
-            "occurred_at": time_text(self.occurred_at),
-            "app_id": self.app_id,
-            "task_id": self.task_id,
-            "task_version": self.task_version,
-            "source": self.source,
-            "data": self.data,
-        }
+    @cached_property
+    def text(self) -> str:
+        """As everybody is told of it, as JSON: the newest events are told to many."""
+        return json.dumps(event_json(self), ensure_ascii=False, separators=(",", ":"))
 
 
-async def add(connection: Connection, events: Sequence[dict[str, Any]]) -> None:
-    """Append events; each a row but for its ``seq``."""
-    if events:
+async def add(
+    connection: Connection, events: Sequence[dict[str, Any]], labels: Mapping[str, str] | None = None
+) -> None:
+    """Append events, each a row but for its ``seq``, and queue each for the subscriptions that want it.
+
+    ``labels``: of the task, where the events do not show it.
+    """
+    told = [one for one in events if one["type"] in EVENT_TYPES]
+    listening = await subscriptions.listening(connection) if told else []
+    wanted = [(one["id"], to) for one in told for to, what in listening if what.matches(*_about(one, labels))]
+    if not events:
+        return
+    ring(connection, EVENTS)
+    if not wanted:
         await connection.execute(_INSERT, events)
-        ring(connection, EVENTS)
+        return
+    stored = {row.id: row.seq for row in await connection.execute(_INSERT_RETURNING, events)}
+    by_id = {one["id"]: one for one in told}
+    await deliveries.queue(connection, [(to, by_id[id_] | {"seq": stored[id_]}) for id_, to in wanted])
 
 
-def row(event: Event, *, id: str, at: datetime, app_id: int, task_id: str, version: int, source: str) -> dict[str, Any]:
+def _about(event: dict[str, Any], labels: Mapping[str, str] | None) -> tuple[str, int | None, Mapping[str, str]]:
+    shown = event["data"].get("task", {}).get("labels")
+    return event["type"], event["app_id"], shown if shown is not None else labels or {}
+
+
+def row(
+    event: Event,
+    *,
+    id: str,
+    at: datetime,
+    source: str,
+    app_id: int | None = None,
+    task_id: str | None = None,
+    version: int | None = None,
+) -> dict[str, Any]:
     """An event as it is stored."""
     return {
         "id": f"evt_{id}",
@@ -81,3 +106,28 @@ async def history(connection: Connection, task_id: str, *, after: int, limit: in
 async def erase(connection: Connection, task_id: str) -> None:
     """Empty the contents of a task's events; that they happened stays."""
     await connection.execute(update(EventRow).where(EventRow.task_id == task_id).values(data={}))
+
+
+async def find(connection: Connection, seqs: Sequence[int]) -> dict[int, StoredEvent]:
+    """These events, by ``seq``."""
+    rows = await connection.execute(_FIND, {"seqs": list(seqs)})
+    return {row.seq: StoredEvent(**row._mapping) for row in rows}
+
+
+_FIND = select(_EVENTS).where(_EVENTS.c.seq.in_(bindparam("seqs", expanding=True)))
+
+
+async def between(
+    connection: Connection, since: datetime, until: datetime | None, *, after: int, types: Sequence[str], limit: int
+) -> list[StoredEvent]:
+    """Events of these types that occurred from ``since`` on, and before ``until``, by ``seq``."""
+    statement = (
+        select(_EVENTS)
+        .where(_EVENTS.c.seq > after, _EVENTS.c.type.in_(types))
+        .where(_EVENTS.c.occurred_at >= since)
+        .order_by(_EVENTS.c.seq)
+        .limit(limit)
+    )
+    if until is not None:
+        statement = statement.where(_EVENTS.c.occurred_at < until)
+    return [StoredEvent(**row._mapping) for row in await connection.execute(statement)]

@@ -13,14 +13,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, exists, false, func, select, text
+from sqlalchemy import ColumnElement, Select, case, delete, exists, false, func, select, text
 
 from app.core.public import CALLBACK_RECEIVED
 from app.store.engine import Connection
 from app.store.events import StoredEvent
-from app.store.models import EventRow, LostPositionsRow, table_of
+from app.store.models import EventRow, LostPositionsRow, TaskRow, table_of
 from app.store.tasks import upsert
 
 SCANNED = 2000
@@ -164,6 +166,41 @@ async def _purged(connection: Connection) -> int:
 async def mark_purged(connection: Connection, seq: int) -> None:
     """Keep in mind that events up to ``seq`` are no longer in the feed; in the transaction that deletes them."""
     await _lose(connection, PURGED, seq)
+
+
+async def purge(connection: Connection, *, before: datetime, limit: int) -> int:
+    """Take events that occurred before then out of the feed, the oldest first; how many.
+
+    None goes before one that is older in the order of all, so a reader either finds everything or is told that its
+    position is lost. The events of a task that is still kept stay, behind the feed's beginning, as its history.
+    """
+    start = await _hold_purged(connection)
+    mark = await _mark(connection)
+    oldest = select(_EVENT.seq, _EVENT.occurred_at).where(_EVENT.seq > start, _EVENT.seq <= mark)
+    rows = (await connection.execute(oldest.order_by(_EVENT.seq).limit(limit))).all()
+    old = [row.seq for row in takewhile(lambda row: row.occurred_at < before, rows)]
+    if old:
+        tasks = table_of(TaskRow)
+        is_kept = exists().where(tasks.c.task_id == _EVENT.task_id)
+        await connection.execute(delete(_EVENTS).where(_EVENT.seq > start, _EVENT.seq <= old[-1], ~is_kept))
+        await mark_purged(connection, old[-1])
+    return len(old)
+
+
+async def purge_history(connection: Connection, task_ids: Sequence[str]) -> None:
+    """Delete what `purge` left of tasks that are going; what still stands in the feed goes when its time comes."""
+    start = await _hold_purged(connection)
+    await connection.execute(delete(_EVENTS).where(_EVENT.task_id.in_(task_ids), _EVENT.seq <= start))
+
+
+async def _hold_purged(connection: Connection) -> int:
+    """Up to where the feed was purged. Until the commit nobody else purges: an event that is left for the sake of its
+    task must not meet the moment in which the task goes."""
+    row = upsert(connection)(LostPositionsRow).values(after=PURGED, before=0).on_conflict_do_nothing()
+    await connection.execute(row)
+    held = select(_LOST.c.before).where(_LOST.c.after == PURGED).with_for_update()
+    start: int = (await connection.execute(held)).scalar_one()
+    return start
 
 
 async def jump(connection: Connection) -> None:

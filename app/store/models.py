@@ -80,6 +80,7 @@ class TaskRow(Base):
         Index(None, "registered_at", "task_id"),
         Index(None, "updated_at", "task_id"),
         Index(None, "tracking", "query_deadline"),
+        Index(None, "closed_at"),
         Index(None, "room_id", "registered_at", "task_id"),
         # Few tasks need a person, and people ask for these all day.
         Index(
@@ -145,6 +146,13 @@ class FileRow(Base):
         Index(None, "status", "updated_at"),
         Index(None, "user_id", "task_id"),
         Index(None, "stream_id", "task_id"),
+        Index(
+            None,
+            "backup_told",
+            "backup_expires_at",
+            sqlite_where=text("backup_expires_at IS NOT NULL"),
+            postgresql_where=text("backup_expires_at IS NOT NULL"),
+        ),
     )
 
     task_id: Mapped[str] = mapped_column(TaskId, ForeignKey("tasks.task_id", ondelete="CASCADE"), primary_key=True)
@@ -169,6 +177,8 @@ class FileRow(Base):
     updated_at: Mapped[datetime]
     reached_end_at: Mapped[datetime | None]
     backup_expires_at: Mapped[datetime | None]
+    backup_told: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    """What was told of its backup copy: 0 nothing, 1 that it goes soon, 2 that it is gone."""
     source: Mapped[str]
 
 
@@ -251,18 +261,18 @@ class SweepRow(Base):
 
 
 class EventRow(Base):
-    """What changed, in the transaction of the change; a task's history."""
+    """What changed, in the transaction of the change; a task's history. Some are about no task."""
 
     __tablename__ = "events"
-    __table_args__ = (Index(None, "task_id", "seq"), {"sqlite_autoincrement": True})
+    __table_args__ = (Index(None, "task_id", "seq"), Index(None, "occurred_at"), {"sqlite_autoincrement": True})
 
     seq: Mapped[int] = mapped_column(Serial, primary_key=True)
     id: Mapped[str]
     type: Mapped[str]
     occurred_at: Mapped[datetime]
-    app_id: Mapped[int]
-    task_id: Mapped[str] = mapped_column(TaskId)
-    task_version: Mapped[int]
+    app_id: Mapped[int | None]
+    task_id: Mapped[str | None] = mapped_column(TaskId)
+    task_version: Mapped[int | None]
     source: Mapped[str]
     data: Mapped[dict[str, Any]]
 

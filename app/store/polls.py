@@ -287,9 +287,15 @@ class Backlog:
         return sum(self.by_class.values())
 
 
-async def backlog(connection: Connection, app_id: int, *, now: datetime) -> Backlog:
-    """How far an app's polls are behind."""
-    of_app = (PollRow.app_id == app_id, PollRow.urgency.in_(_STORED), PollRow.next_poll_at <= now)
-    counted = select(PollRow.urgency, func.count(), func.min(PollRow.next_poll_at)).where(*of_app)
-    rows = (await connection.execute(counted.group_by(PollRow.urgency))).all()
-    return Backlog({Urgency(row[0]): row[1] for row in rows}, min((row[2] for row in rows), default=None))
+async def backlog(connection: Connection, app_id: int, *, now: datetime, at_most: int | None = None) -> Backlog:
+    """How far an app's polls are behind; counted no further than to ``at_most``."""
+    is_due = (PollRow.app_id == app_id, PollRow.urgency.in_(_STORED), PollRow.next_poll_at <= now)
+    due = select(POLLS.c.urgency).where(*is_due).limit(at_most).subquery()
+    counts = await connection.execute(select(due.c.urgency, func.count()).group_by(due.c.urgency))
+    dates = filter(None, (await connection.execute(_OLDEST, {"of_app": app_id, "now": now})).one())
+    return Backlog({Urgency(row[0]): row[1] for row in counts}, min(dates, default=None))
+
+
+# One look into the index for each class: over all classes at once it would read everything that is due.
+_FIRST = select(POLLS.c.next_poll_at).order_by(POLLS.c.next_poll_at).limit(1)
+_OLDEST = select(*(_FIRST.where(*_due(urgency)).scalar_subquery() for urgency in _STORED))

@@ -147,6 +147,13 @@ async def count(connection: Connection) -> dict[str, dict[str, int]]:
     return counts
 
 
+async def count_active(connection: Connection, *, at_most: int) -> int:
+    """How many tasks are being followed; counted no further than to ``at_most``."""
+    active = select(_TASKS.c.tracking).where(_TASKS.c.tracking == Tracking.ACTIVE.value).limit(at_most).subquery()
+    number: int = (await connection.execute(select(func.count()).select_from(active))).scalar_one()
+    return number
+
+
 async def files_of(connection: Connection, task_ids: list[str]) -> dict[str, dict[str, File]]:
     """All files of these tasks, by task."""
     rows = await connection.execute(select(FileRow.__table__).where(FileRow.task_id.in_(task_ids)))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from app import metrics
 from app.errors import DatabaseUnavailable
 
 # SQLSTATE classes: connection, insufficient resources, operator intervention, system error, and the single states for
@@ -22,6 +23,7 @@ def unavailable_if_down() -> Iterator[None]:
         yield
     except Exception as error:
         if _is_down(error):
+            metrics.DATABASE_UNAVAILABLE.inc()
             raise DatabaseUnavailable(str(error).splitlines()[0] if str(error) else repr(error)) from error
         raise
 

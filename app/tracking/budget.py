@@ -21,6 +21,7 @@ from app.errors import AppRefused, NeverSent, ProviderError, ProviderThrottled, 
 from app.provider.client import DESCRIBE_RECORD_STATUS, Call, Provider
 from app.store import budget as store
 from app.store.engine import Connection, Database
+from app.tracking.calls import PROBE, begin_counting, count
 from app.tracking.turns import OwnClockRule, Turn, Wait, sleep
 
 log = structlog.get_logger(__name__)
@@ -60,12 +61,13 @@ class Budget:
         share: int,
     ) -> None:
         self.app_id, self.provider, self.limit = app_id, provider, limit
-        self._action, self._database, self._clock = action, database, clock
+        self.action, self._database, self._clock = action, database, clock
         self._own = OwnClockRule(min(limit, share))
         self._name = clock.token()
         self._in_vain = self._astray = False
         self._round_trip, self._allowed = 0.1, limit
         self._sent: deque[float] = deque()
+        begin_counting(app_id, action)
 
     @property
     def rate(self) -> float:
@@ -81,7 +83,7 @@ class Budget:
     async def open(self) -> None:
         """Create the rows that are missing."""
         async with self._database.write() as connection:
-            await store.ensure(connection, self.app_id, self._action, self.limit)
+            await store.ensure(connection, self.app_id, self.action, self.limit)
 
     async def wait(self, now: float) -> Wait | None:
         """How long there is surely no permit for this process; None if it is worth a try.
@@ -96,11 +98,11 @@ class Budget:
 
     async def take(self, connection: Connection, started: float) -> Turn | Wait:
         """Take a permit in the caller's transaction, begun at ``started`` on the monotonic clock."""
-        state, now = await store.state(connection, self.app_id, self._action)
+        state, now = await store.state(connection, self.app_id, self.action)
         permit = None
         if not state.paused and not state.switched_off:
             allowed = self._allowed = state.allowed(self.limit, now=now)
-            permit = await store.take(connection, self.app_id, self._action, allowed, holder=self._name)
+            permit = await store.take(connection, self.app_id, self.action, allowed, holder=self._name)
         self._in_vain = permit is None
         if permit is None:
             # If there is one after all, another process is taking it just now.
@@ -108,7 +110,7 @@ class Budget:
         return Turn(permit, self._own.take(), Call(deadline=started + CALL))
 
     async def _look(self, connection: Connection) -> Wait | None:
-        state, now = await store.state(connection, self.app_id, self._action)
+        state, now = await store.state(connection, self.app_id, self.action)
         if state.switched_off:
             return Wait(self._clock.monotonic() + SWITCH, paused=True)
         if state.paused:
@@ -116,7 +118,7 @@ class Budget:
             until = self._clock.monotonic() + min(max(state.probe_at - now, 0.05), 1.0)
             return Wait(until, probe=True, paused=True)
         allowed = state.allowed(self.limit, now=now)
-        stand = await store.permits(connection, self.app_id, self._action, allowed, holder=self._name)
+        stand = await store.permits(connection, self.app_id, self.action, allowed, holder=self._name)
         if stand.astray:
             self._astray = True
         if stand.wait == 0.0:
@@ -150,7 +152,7 @@ class Budget:
         if self._astray:
             self._astray = False
             async with self._database.write(durable=False) as connection:
-                await store.heal(connection, self.app_id, self._action)
+                await store.heal(connection, self.app_id, self.action)
 
     async def put_back(self, connection: Connection, turn: Turn) -> None:
         """Return a permit for which there was nothing to ask; ``forget`` it once that is committed."""
@@ -163,6 +165,7 @@ class Budget:
     def settle_own(self, turn: Turn, error: ProviderError | None) -> None:
         """Settle the call by this process's own rule, whatever happens to the database."""
         now = self._clock.monotonic()
+        count(self.app_id, self.action, turn.call, error)
         if turn.call.sent_at is not None:
             self._sent.append(turn.call.sent_at)
             if turn.call.answered_at is not None:
@@ -190,11 +193,11 @@ class Budget:
         if result is None:
             return
         if result is Result.GOOD or error is None:
-            await store.forget_misses(connection, self.app_id, self._action)
+            await store.forget_misses(connection, self.app_id, self.action)
             return
-        before, now = await store.state(connection, self.app_id, self._action, lock=True)
+        before, now = await store.state(connection, self.app_id, self.action, lock=True)
         state = after(before, result, reason=error.code, limit=self.limit, now=now)
-        await store.save_state(connection, self.app_id, self._action, state)
+        await store.save_state(connection, self.app_id, self.action, state)
         if state.paused and state.paused != before.paused:
             log.warning("app paused", app_id=self.app_id, reason=state.paused, error=str(error))
         if result is Result.THROTTLED and state.cut_to != before.cut_to:
@@ -203,7 +206,7 @@ class Budget:
     async def trouble(self) -> str | None:
         """Why no call but probes is made at present; None if all is well."""
         async with self._database.read() as connection:
-            state, _ = await store.state(connection, self.app_id, self._action)
+            state, _ = await store.state(connection, self.app_id, self.action)
         if state.switched_off:
             return "paused by an operator: PATCH /v1/apps"
         return state.paused and f"paused: {state.paused}"
@@ -214,13 +217,13 @@ class Budget:
         if cap is not None:
             switches["cap"] = cap if cap < self.limit else None
         if switches:
-            await store.switch(connection, self.app_id, self._action, **switches)
+            await store.switch(connection, self.app_id, self.action, **switches)
 
     async def stand(self, connection: Connection) -> Stand:
         """How the permits stand."""
-        state, now = await store.state(connection, self.app_id, self._action)
+        state, now = await store.state(connection, self.app_id, self.action)
         allowed = state.allowed(self.limit, now=now)
-        permits = await store.permits(connection, self.app_id, self._action, allowed)
+        permits = await store.permits(connection, self.app_id, self.action, allowed)
         return Stand(
             limit=self.limit,
             cap=min(self.limit, state.cap or self.limit),
@@ -240,24 +243,25 @@ class Budget:
         """
         started = self._clock.monotonic()
         async with self._database.write(durable=False) as connection:
-            state, _ = await store.state(connection, self.app_id, self._action)
+            state, _ = await store.state(connection, self.app_id, self.action)
             wait = state.probe_interval()
-            if not await store.take_probe(connection, self.app_id, self._action, wait=wait, longest=LEASE):
+            if not await store.take_probe(connection, self.app_id, self.action, wait=wait, longest=LEASE):
                 return
         call, error = Call(deadline=started + CALL), None
         try:
             await self.provider.probe(call, now=self._clock.now())
         except ProviderError as trouble:
             error = trouble
+        count(self.app_id, PROBE, call, error)
         async with self._database.write(durable=False) as connection:
             await self._settle_probe(connection, call, error)
 
     async def _settle_probe(self, connection: Connection, call: Call, error: ProviderError | None) -> None:
-        before, now = await store.state(connection, self.app_id, self._action, lock=True)
+        before, now = await store.state(connection, self.app_id, self.action, lock=True)
         state = before
         if error is None or error.reached == "yes":
             self._own.believe(call)
-            await store.release_doubts(connection, self.app_id, self._action, **self._since(call))
+            await store.release_doubts(connection, self.app_id, self.action, **self._since(call))
         if result_of(error) in (Result.GOOD, Result.THROTTLED):
             state = replace(before, paused=None, misses=0)
             if before.paused:
@@ -267,7 +271,7 @@ class Budget:
         await store.save_state(
             connection,
             self.app_id,
-            self._action,
+            self.action,
             replace(state, probe_at=now + state.probe_interval()),
         )
 

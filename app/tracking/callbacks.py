@@ -7,17 +7,21 @@ the next: under load a transaction carries many callbacks, and each still waits 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import product
 
 import structlog
 
+from app import metrics
 from app.clock import Clock
 from app.core.recording import Task
 from app.core.schedule import Urgency
+from app.core.told import CallbackEvent
 from app.errors import CallbackRefused, CallbackUnreadable, DatabaseUnavailable
 from app.provider.callbacks import Letter, read
 from app.store import callbacks as store
@@ -38,6 +42,17 @@ TOGETHER = 100
 KEPT_OF_ONE_SIGNATURE = 20
 """Receipts with one signature that are kept; the provider sends a callback three times at most."""
 
+REASONS = (
+    "app_unknown",
+    "no_callback_secret",
+    "signature_wrong",
+    "timestamp_malformed",
+    "stale",
+    CallbackUnreadable.code,
+    "signature_used_up",
+)
+"""Why callbacks come to nothing."""
+
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{16}")
 
 
@@ -48,7 +63,8 @@ class Arrival:
     letter: Letter
     app_id: int
     at: datetime
-    done: asyncio.Future[None]
+    done: asyncio.Future[str | None]
+    """Its verdict, once that is committed; None: it is not kept."""
 
 
 class Callbacks:
@@ -69,6 +85,10 @@ class Callbacks:
         self._waiting: list[Arrival] = []
         self._writer: asyncio.Task[None] | None = None
         self.refused: Counter[str] = Counter()
+        for event, verdict in product(CallbackEvent, (ACCEPTED, REPEAT, SUSPICIOUS)):
+            metrics.CALLBACKS.labels(event, verdict)
+        for reason in REASONS:
+            metrics.CALLBACKS_REFUSED.labels(reason)
 
     async def receive(self, body: bytes) -> None:
         """Take in a callback; it is stored when this returns. Raises CallbackRefused or CallbackUnreadable."""
@@ -79,11 +99,19 @@ class Callbacks:
         except (CallbackRefused, CallbackUnreadable) as error:
             self._count(error)
             raise
-        done = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(Arrival(letter, app_id, now, done))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
-        await asyncio.shield(done)  # a client that hangs up takes nothing back
+        verdict = await asyncio.shield(done)  # a client that hangs up takes nothing back
+        log.log(
+            logging.WARNING if verdict == SUSPICIOUS else logging.INFO,
+            "callback",
+            task_id=letter.task_id,
+            app_id=app_id,
+            callback=letter.callback.event,
+            verdict=verdict or "not kept",
+        )
 
     async def list_callbacks(self, wanted: CallbackFilter, *, before: int | None, limit: int) -> list[Stored]:
         """A page of what arrived, newest first."""
@@ -111,12 +139,17 @@ class Callbacks:
         reason = error.reason if isinstance(error, CallbackRefused) else error.code
         if not self.refused[reason]:
             log.warning("callback refused", reason=reason, detail=error.detail, further="counted in /v1/stats")
+        self._refuse(reason)
+
+    def _refuse(self, reason: str) -> None:
         self.refused[reason] += 1
+        metrics.CALLBACKS_REFUSED.labels(reason).inc()
 
     # -- keeping it
 
     async def _write(self) -> None:
         """Commit what waits, together, until nothing does."""
+        structlog.contextvars.clear_contextvars()  # those of the request that came first: what follows is not its doing
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
@@ -130,22 +163,26 @@ class Callbacks:
         """Whether it was stored; if it makes no sense to try again, those who wait are told."""
         try:
             async with self._database.write() as connection:
-                await self._take_in(connection, batch)
+                judged = await self._take_in(connection, batch)
         except Exception as error:  # noqa: BLE001 - whoever waits is told, and raises it
             if len(batch) > 1 and not isinstance(error, DatabaseUnavailable):
                 return False
             for one in batch:
                 one.done.set_exception(error)
             return True
-        for one in batch:
-            one.done.set_result(None)
+        for one, verdict in zip(batch, judged, strict=True):
+            if verdict is not None:
+                metrics.CALLBACKS.labels(one.letter.callback.event, verdict).inc()
+            one.done.set_result(verdict)
         return True
 
-    async def _take_in(self, connection: Connection, batch: list[Arrival]) -> None:
+    async def _take_in(self, connection: Connection, batch: list[Arrival]) -> list[str | None]:
+        """Keep them and apply what they tell; the verdict on each."""
         now = self._clock.now()
-        judged = await self._judge(connection, batch)
         ids = sorted({one.letter.task_id for one in batch if one.letter.task_id})
         tasks = await task_store.find_tasks(connection, ids, lock=True) if ids else {}
+        # Only under the lock: a copy may be coming in at another process, which waits for it and then sees ours.
+        judged = await self._judge(connection, batch)
         buried = await store.buried(connection, [id_ for id_ in ids if id_ not in tasks], now=now)
         if self._discover:
             tasks |= await self._adopt(connection, batch, judged, {*tasks, *buried}, now=now)
@@ -162,6 +199,7 @@ class Callbacks:
                 receipts.append(_receipt(one, verdict, known=known, keep_body=keep_body))
         await store.add(connection, receipts)
         await self._hearing.hear(connection, tasks, heard, now=now)
+        return judged
 
     async def _judge(self, connection: Connection, batch: list[Arrival]) -> list[str | None]:
         """A verdict on each; None for one of a signature that came too often to keep any more of it."""
@@ -171,10 +209,8 @@ class Callbacks:
             said, times = seen.get(one.letter.signed, (one.letter.said, 0))
             seen[one.letter.signed] = (said, times + 1)
             verdict = ACCEPTED if times == 0 else REPEAT if said == one.letter.said else SUSPICIOUS
-            if verdict == SUSPICIOUS:
-                log.warning("callback suspicious", task_id=one.letter.task_id, app_id=one.app_id, times=times)
             if times >= KEPT_OF_ONE_SIGNATURE:
-                self.refused["signature_used_up"] += 1
+                self._refuse("signature_used_up")
             verdicts.append(verdict if times < KEPT_OF_ONE_SIGNATURE else None)
         return verdicts
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
 
+from app import metrics
 from app.clock import Clock
 from app.core.public import Event, events, versioned
 from app.core.recording import Task
 from app.store import events as event_store
 from app.store import tasks as store
+from app.store.bell import after_commit
 from app.store.engine import Connection
 
 log = structlog.get_logger(__name__)
@@ -21,8 +24,8 @@ log = structlog.get_logger(__name__)
 class Changes:
     """Writes tasks and their events."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, public_url: str | None = None) -> None:
+        self._clock, self._public_url = clock, public_url
 
     async def save(self, connection: Connection, before: Task, after: Task, *, source: str, now: datetime) -> Task:
         """Write a task with its next version and its events, in one transaction."""
@@ -48,9 +51,12 @@ class Changes:
     ) -> None:
         """Write the events of tasks that went from one state to another."""
         rows = [
-            self.row(event, after, source=source, now=now) for before, after in moves for event in events(before, after)
+            self.row(event, after, source=source, now=now)
+            for before, after in moves
+            for event in events(before, after, self._public_url)
         ]
         await event_store.add(connection, rows)
+        after_commit(connection, partial(_count, moves, [row["type"] for row in rows]))
         for row in rows:
             about = row["data"].get("file") or row["data"]["task"]
             named = {"file_id": about["file_id"]} if "file_id" in about else {}
@@ -66,3 +72,11 @@ class Changes:
             version=task.version,
             source=source,
         )
+
+
+def _count(moves: Sequence[tuple[Task | None, Task]], types: Sequence[str]) -> None:
+    for type_ in types:
+        metrics.EVENTS.labels(type_).inc()
+    for before, after in moves:
+        if after.outcome is not None and (before is None or before.outcome != after.outcome):
+            metrics.OUTCOMES.labels(after.app_id, after.outcome).inc()

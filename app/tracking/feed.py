@@ -35,4 +35,8 @@ class Feed:
         raise FeedPositionLost(oldest=bounds.oldest, latest=bounds.newest)
 
     async def _from_oldest(self, connection: Connection, wanted: FeedFilter, limit: int) -> Page:
-        return await store.page(connection, (await store.bounds(connection)).oldest, wanted, limit)
+        while True:
+            oldest = (await store.bounds(connection)).oldest
+            page = await store.page(connection, oldest, wanted, limit)
+            if not await store.is_lost(connection, oldest):  # else it was purged meanwhile, and the page has gaps
+                return page

@@ -113,7 +113,7 @@ class Follower:
             if wanted.matches(event):
                 found.append(event)
         found.reverse()
-        if len(found) > limit:
+        if len(found) >= limit:
             return Page(found[:limit], found[limit - 1].seq, more=True)
         return Page(found, self._position, more=False)
 

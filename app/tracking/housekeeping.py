@@ -1,4 +1,5 @@
-"""What is due by date alone: windows that close, apps no longer configured, callbacks that nobody claimed."""
+"""What is due by date alone: windows that close, apps no longer configured, callbacks that nobody claimed, and what has
+been kept long enough."""
 
 from __future__ import annotations
 
@@ -6,18 +7,39 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import structlog
+
 from app.clock import Clock
 from app.core.hearing import weigh
-from app.core.merging import EXPIRING_BEFORE, expired, expiring, mark
+from app.core.merging import EXPIRING_BEFORE, expired, expiring, mark, with_backups_watched
+from app.core.public import backup_notice
 from app.core.recording import Basis, LastError, Task, Tracking
+from app.store import backups, feed, polls, purging
 from app.store import callbacks as callback_store
-from app.store import polls
+from app.store import events as event_store
 from app.store import tasks as store
 from app.store.engine import Connection, Database
 from app.tracking.changes import Changes
 from app.tracking.hearing import Hearing
 
+log = structlog.get_logger(__name__)
+
 BATCH = 200
+
+PURGES = {
+    "tasks": (purging.purge_tasks, 100),
+    "receipts": (purging.purge_receipts, 500),
+    "deliveries": (purging.purge_deliveries, 500),
+    "events": (feed.purge, 500),
+    "tombstones": (purging.purge_tombstones, 500),
+}
+"""What goes when it was kept long enough, in this order: a purge, and how many it takes in one transaction.
+
+Each takes ``before`` and ``limit`` and returns how many went; what else is kept for a time finds its place here.
+"""
+
+PURGE_BATCHES = 20
+"""Transactions of each purge in one run, at most: polls and requests come between them, and other jobs after them."""
 
 GRACE = timedelta(minutes=1)
 """How long after the end of its window a task is still left to an answer under way, and to the provider's clock."""
@@ -37,15 +59,34 @@ class Housekeeping:
         hearing: Hearing,
         *,
         app_ids: Collection[int],
+        keep: timedelta | None = None,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._database, self._clock, self._changes, self._hearing = database, clock, changes, hearing
-        self._app_ids, self._alive = sorted(app_ids), alive
+        self._app_ids, self._keep, self._alive = sorted(app_ids), keep, alive
 
     async def run_once(self) -> int:
-        """Do all that is due; how many tasks and callbacks changed."""
-        jobs = (self._orphans, self._warn, self._expire, self._recall, self._forget)
-        return sum([await self._until_done(job) for job in jobs])
+        """Do all that is due; how many tasks and callbacks changed, and how much was purged."""
+        jobs = (self._orphans, self._warn, self._expire, self._backups, self._recall, self._forget)
+        return sum([await self._until_done(job) for job in jobs]) + await self._purge()
+
+    async def _purge(self) -> int:
+        """Delete what was kept long enough; if there is much of it, a part now and the rest in runs to come."""
+        if self._keep is None:
+            return 0
+        before = self._clock.now() - self._keep
+        gone = dict.fromkeys(PURGES, 0)
+        for name, (purge, limit) in PURGES.items():
+            for _ in range(PURGE_BATCHES):
+                self._alive()
+                async with self._database.write() as connection:
+                    number = await purge(connection, before=before, limit=limit)
+                gone[name] += number
+                if not number:
+                    break
+        if any(gone.values()):
+            log.info("purged", **gone, before=before.isoformat())
+        return sum(gone.values())
 
     async def _until_done(self, job: Callable[[Connection, datetime], Awaitable[int]]) -> int:
         """A job in transactions of a size that keeps nobody waiting."""
@@ -91,6 +132,20 @@ class Housekeeping:
             await self._close(connection, task, task, now=now)
             await polls.drop(connection, task.task_id)
         return len(ids)
+
+    async def _backups(self, connection: Connection, now: datetime) -> int:
+        """Say of copies in the provider's backup store that they go within a day, and that they are gone."""
+        due = await backups.due(connection, now=now, limit=BATCH)
+        rows = []
+        for task in (await self._whole(connection, sorted({task_id for task_id, _ in due}))).values():
+            watched = with_backups_watched(task, now=now)
+            after = await self._changes.save(connection, task, watched, source="timer", now=now)
+            for file in (after.files[file_id] for task_id, file_id in due if task_id == task.task_id):
+                gone = file.backup_expires_at is not None and now >= file.backup_expires_at
+                rows.append(self._changes.row(backup_notice(after, file, gone=gone), after, source="timer", now=now))
+                await backups.told(connection, task.task_id, file.seen.file_id, gone=gone)
+        await event_store.add(connection, rows)
+        return len(due)
 
     async def _whole(self, connection: Connection, ids: list[str]) -> Mapping[str, Task]:
         found = await store.find_tasks(connection, ids, lock=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
+from app import metrics
 from app.clock import Clock
 from app.core import merging
+from app.core.detection import detection_delay, found_by, settling_delay
 from app.core.hearing import weigh
 from app.core.recording import Failure, LastError, Task, Tracking
 from app.core.schedule import Pace, Policy, next_poll
@@ -14,6 +17,7 @@ from app.errors import AnswerUnknown, ProviderError, TaskRefused, TaskUnknown
 from app.provider.client import Described
 from app.store import polls
 from app.store import tasks as store
+from app.store.bell import after_commit
 from app.store.engine import Connection
 from app.store.polls import Claim
 from app.tracking.changes import Changes
@@ -39,6 +43,7 @@ class Observations:
             return
         after = merging.apply(merging.answered(task, at=now), told.observation, now=now)
         after = await self._changes.save(connection, task, after, source="poll", now=now)
+        _time(connection, task, after, now=now)
         asked_at, claim_no = told.observation.asked_at, claim.claim_no
         await store.save_answer(connection, claim.task_id, told.body, asked_at=asked_at, claim_no=claim_no)
         await self._plan(connection, claim, after, now=now)
@@ -68,6 +73,16 @@ class Observations:
             await polls.finish(connection, claim)
         else:
             await polls.plan(connection, claim, planned)
+
+
+def _time(connection: Connection, before: Task, after: Task, *, now: datetime) -> None:
+    """Measure how soon we knew."""
+    delay, settling = detection_delay(before, after, now=now), settling_delay(before, after, now=now)
+    if delay is not None:
+        histogram = metrics.DETECTION.labels(after.app_id, found_by(before))
+        after_commit(connection, partial(histogram.observe, delay))
+    if settling is not None:
+        after_commit(connection, partial(metrics.SETTLING.labels(after.app_id).observe, settling))
 
 
 def _failure(error: ProviderError) -> Failure:

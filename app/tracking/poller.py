@@ -155,7 +155,10 @@ class _AppPoller:
         told = await self._ask(turn, claim)
         self._budget.settle_own(turn, told if isinstance(told, ProviderError) else None)
         try:
-            await self._record(turn, claim, told)
+            # What the poll changes is logged with the answer it comes from.
+            answer = {"provider_request_id": told.request_id} if told.request_id else {}
+            with structlog.contextvars.bound_contextvars(**answer):
+                await self._record(turn, claim, told)
         except DatabaseUnavailable as error:
             # Nothing is lost: the claim and the permit come back by their leases, and the task is asked about again.
             log.warning("poll not recorded", task_id=claim.task_id, error=str(error))

@@ -12,6 +12,7 @@ from app.core.schedule import Pace
 from app.store import callbacks as callback_store
 from app.store import outcomes, polls, sweeps
 from app.store import tasks as task_store
+from app.store.delivery_lists import Outbox, outbox
 from app.store.engine import Connection, Database
 from app.tracking.budget import Budget, Stand
 from app.tracking.callbacks import Callbacks
@@ -53,6 +54,7 @@ class Numbers:
     apps: list[AppStatistics]
     callbacks: Mapping[str, int]
     refused: Mapping[str, int]
+    outbox: Outbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,7 @@ class Statistics:
                 apps=[await self._app(connection, app_id, now=now) for app_id in self._budgets],
                 callbacks=await callback_store.count_by_verdict(connection, since=now - DAY),
                 refused=dict(self._callbacks.refused),
+                outbox=await outbox(connection, since=now - DAY),
             )
 
     async def ended(self, span: Span) -> list[Ended]:

@@ -184,9 +184,10 @@ class Tasks:
             task = replace(task, version=task.version + 1)
             await store.erase_task(connection, task)
             await event_store.erase(connection, task_id)
+            await feed.purge_history(connection, [task_id])
             await callback_store.erase(connection, task_id)
             row = self._changes.row(deletion(task), task, source="api", now=now)
-            await event_store.add(connection, [row])
+            await event_store.add(connection, [row], labels=task.labels)
 
 
 def _existing(task: Task | None, task_id: str) -> Task:

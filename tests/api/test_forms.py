@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from datetime import timedelta
 from typing import Any
 
 import httpx
+import pytest
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
@@ -164,6 +165,25 @@ async def test_a_crash_is_a_problem_too_and_names_its_request(service: Service) 
     assert response.headers["X-Request-Id"] == "mine"
     assert "secret" not in response.text
     problem(response, "internal")
+
+
+async def test_a_client_that_hangs_up_in_the_middle_of_its_request_is_no_crash(service: Service) -> None:
+    path = "/v1/callbacks/zego"
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [(b"host", b"127.0.0.1")]}
+    arriving: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b'{"app_', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return arriving.pop(0)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        pytest.fail(f"there is nobody to say this to: {message}")
+
+    with capture_logs() as log:
+        await create_app(service)(scope, receive, send)
+    assert [(line["event"], line["log_level"], line["path"]) for line in log] == [("client hung up", "info", path)]
 
 
 async def test_a_write_must_say_that_it_is_json(client: httpx.AsyncClient) -> None:

@@ -457,7 +457,7 @@ def test_without_tasks_there_is_a_horizon_of_ten_minutes() -> None:
 
 
 def test_a_few_tasks_do_not_widen_the_horizon() -> None:
-    assert fit(counted(3, 50, 200, each=100)) == Closing(tasks=300)
+    assert fit(counted(3, 50, 200, each=100)) == Closing(tasks=300, load=100 / (5 * 60 * 10))
 
 
 @pytest.mark.parametrize(("each", "horizon"), [(4199, 10), (4200, 10), (12_599, 10), (12_600, 30), (18_000, 30)])
@@ -466,7 +466,7 @@ def test_tasks_that_need_most_of_the_time_there_is_until_their_windows_close_wid
 ) -> None:
     """Half an hour serves 18,000 at 10 a second; 70 % of it is counted on."""
     told = fit(counted(25, each=each))
-    assert told == Closing(tasks=each, horizon=horizon * MINUTE, pressing=horizon > 10)
+    assert told == Closing(tasks=each, horizon=horizon * MINUTE, pressing=horizon > 10, load=each / 18_000)
 
 
 def test_what_cannot_be_served_in_time_is_counted_and_dated() -> None:

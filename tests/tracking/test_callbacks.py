@@ -17,6 +17,7 @@ from app.errors import CallbackRefused, CallbackUnreadable, DatabaseUnavailable
 from app.store import callbacks as store
 from app.store.callbacks import CallbackFilter, Stored
 from app.store.models import PollRow
+from app.store.tasks import find_tasks
 from app.tracking.callbacks import KEPT_OF_ONE_SIGNATURE
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service
@@ -302,6 +303,21 @@ async def test_a_repeat_has_no_effect(service: Service, clock: HandClock) -> Non
     assert (await due_at(service), await history(service)) == (due, told)
     assert [one.verdict for one in await arrived(service)] == ["repeat", "accepted"]
     assert [one.body is None for one in await arrived(service)] == [True, False]
+
+
+async def test_of_copies_that_come_to_two_processes_at_once_one_counts(
+    service: Service, settings: MakeSettings, clock: HandClock
+) -> None:
+    await register(service)
+    copy = body(service, 4)
+    async with open_service(settings(zego_callback_secret=CALLBACK_SECRET), clock=clock) as other:
+        async with service.database.write() as connection:
+            await find_tasks(connection, [task_id()], lock=True)
+            at_once = [asyncio.create_task(one.callbacks.receive(copy)) for one in (service, other)]
+            await asyncio.sleep(0.3)  # both have come as far as they can
+        await asyncio.gather(*at_once)
+    assert sorted(one.verdict for one in await arrived(service)) == ["accepted", "repeat"]
+    assert (await history(service)).count("callback.received") == 1
 
 
 async def test_a_signature_with_another_body_is_suspicious_and_only_hurries(service: Service, clock: HandClock) -> None:

@@ -151,3 +151,54 @@ async def test_a_window_that_closes_makes_a_task_due_before_all_that_waits(
             )
         claimed.append(taken and taken.task_id)
     assert claimed == [task_id(100), task_id(101), task_id(102)]
+
+
+async def test_a_backup_copy_is_warned_of_a_day_before_it_goes_and_told_gone(
+    service: Service, clock: HandClock
+) -> None:
+    """It is kept 3 days after it was first seen there (zego.md; when that begins is not documented)."""
+    await register(service)
+    files = [seen_file("a", FileStatus.UPLOADED_TO_BACKUP), seen_file("b", FileStatus.UPLOADED)]
+    await observe(service, task_id(), Status.COMPLETED, *files, began_at=clock.now())
+    clock.advance(2 * 86400 - 1)
+    await service.housekeeping.run_once()
+    assert (await service.tasks.get(task_id())).attention == Attention(0)
+    clock.advance(1)
+    for _ in range(3):
+        await service.housekeeping.run_once()
+    warned = await service.tasks.get(task_id())
+    assert warned.attention == Attention.BACKUP_EXPIRING
+    assert (await events(service))[-2:] == ["task.updated", "file.backup_expiring"]
+    clock.advance(86400)
+    for _ in range(3):
+        await service.housekeeping.run_once()
+    assert (await service.tasks.get(task_id())).attention == Attention(0)
+    assert (await events(service))[-4:] == [
+        "task.updated", "file.backup_expiring", "task.updated", "file.backup_expired"
+    ]  # fmt: skip
+    told = (await service.tasks.history(task_id(), after=0, limit=100))[-1]
+    assert (told.source, told.data["file"]["file_id"]) == ("timer", "a")
+    assert told.task_version == (await service.tasks.get(task_id())).version
+
+
+async def test_a_copy_that_was_delivered_meanwhile_is_not_warned_of(service: Service, clock: HandClock) -> None:
+    await register(service)
+    copy, whole = seen_file("a", FileStatus.UPLOADED_TO_BACKUP), seen_file("a", FileStatus.UPLOADED)
+    await observe(service, task_id(), Status.COMPLETED, copy, began_at=clock.now())
+    clock.advance(2 * 86400)
+    await service.housekeeping.run_once()
+    await observe(service, task_id(), Status.COMPLETED, whole, began_at=clock.now() - 2 * DAYS)
+    assert (await service.tasks.get(task_id())).attention == Attention(0)
+    clock.advance(2 * 86400)
+    await service.housekeeping.run_once()
+    assert "file.backup_expired" not in await events(service)
+
+
+async def test_after_a_long_absence_only_the_end_of_a_copy_is_told(service: Service, clock: HandClock) -> None:
+    await register(service)
+    await observe(service, task_id(), Status.COMPLETED, seen_file("a", FileStatus.UPLOADED_TO_BACKUP))
+    clock.advance(10 * 86400)
+    for _ in range(2):
+        await service.housekeeping.run_once()
+    told = [one for one in await events(service) if one.startswith("file.backup")]
+    assert told == ["file.backup_expired"]

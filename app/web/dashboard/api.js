@@ -35,7 +35,15 @@ async function ask(path, options = {}) {
 export async function get(path, query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined);
   const text = new URLSearchParams(given).toString();
-  return (await ask(text ? `${path}?${text}` : path)).json();
+  return read(await ask(text ? `${path}?${text}` : path));
+}
+
+async function read(response) {
+  try {
+    return await response.json();
+  } catch {
+    throw new Refused(0, { detail: "the answer broke off" });
+  }
 }
 
 /** The same, but null where the service has no such route or the key may not. */
@@ -48,7 +56,7 @@ export async function getIfThere(path, query) {
   }
 }
 
-export const post = async (path) => (await ask(path, { method: "POST" })).json();
+export const post = async (path) => read(await ask(path, { method: "POST" }));
 
 /** Readiness. Without a key, or while it is down, it answers too. */
 export async function readiness() {
@@ -74,7 +82,7 @@ export function follow(position, { heard, state, lost, refused }) {
   const end = new AbortController();
   let last = position;
 
-  async function read() {
+  async function listen() {
     const silence = new AbortController();
     let timer = setTimeout(() => silence.abort(), SILENCE);
     const signal = AbortSignal.any([end.signal, silence.signal]);
@@ -105,7 +113,7 @@ export function follow(position, { heard, state, lost, refused }) {
       const began = performance.now();
       let least = 0;
       try {
-        await read();
+        await listen();
       } catch (error) {
         if (end.signal.aborted) return;
         if (error.status === 401 || error.status === 403) return refused(error);

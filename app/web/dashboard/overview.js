@@ -17,6 +17,8 @@ const section = (name, title, ...children) =>
 /** The view; `failed` is told of errors that are not a panel's own, such as a refused key. */
 export function overview(place, { failed, changes }) {
   let newest = [];
+  let counts = null; // of deliveries
+  let webhooks = null; // {subscriptions, failed}, once read
   let period = "hour";
   const periods = h("div", { class: "switch", role: "group", "aria-label": "Period" },
     [["hour", "Hour"], ["day", "Day"]].map(([value, name]) =>
@@ -33,8 +35,10 @@ export function overview(place, { failed, changes }) {
     section("attention", "Needs a person"), section("outcomes", "Ended lately", periods),
     section("newest", "Newest tasks"), section("callbacks", "Callbacks"), section("deliveries", "Webhooks"),
     section("changes", "Changes since this page was opened"));
-  const body = (name) => place.querySelector(`#${name} > .body`);
-  const hide = (name, hidden) => place.querySelector(`#${name}`).toggleAttribute("hidden", hidden);
+  // Kept, not looked up: an answer may come when another view has taken the place.
+  const sections = new Map([...place.querySelectorAll("section")].map((one) => [one.id, one]));
+  const body = (name) => sections.get(name).lastElementChild;
+  const hide = (name, hidden) => sections.get(name).toggleAttribute("hidden", hidden);
   for (const name of ["begin", "deliveries"]) hide(name, true);
 
   const panels = {
@@ -48,6 +52,8 @@ export function overview(place, { failed, changes }) {
         stats.apps.map((app) => appPanel(app, switches.get(app.app_id), stats.at)),
         stats.apps.length === 0 && h("p", null, "No app is configured.")));
       show(body("callbacks"), callbacksPanel(stats.callbacks));
+      counts = stats.deliveries ?? null;
+      showWebhooks();
       const empty = Object.keys(stats.tasks.tracking).length === 0;
       hide("begin", !empty);
       for (const name of ["attention", "outcomes", "newest"]) hide(name, empty);
@@ -71,10 +77,15 @@ export function overview(place, { failed, changes }) {
     async deliveries() {
       const subscriptions = await getIfThere("/v1/subscriptions", { limit: 100 });
       const failed = await getIfThere("/v1/deliveries", { status: "failed", limit: 10 });
-      hide("deliveries", !subscriptions);
-      if (subscriptions) show(body("deliveries"), deliveriesPanel(subscriptions.items, failed?.items));
+      webhooks = subscriptions && { subscriptions: subscriptions.items, failed: failed?.items ?? [] };
+      showWebhooks();
     },
   };
+
+  function showWebhooks() {
+    hide("deliveries", !webhooks);
+    if (webhooks) show(body("deliveries"), deliveriesPanel(webhooks, counts));
+  }
 
   const showNewest = () => show(body("newest"), tasksTable(newest, "Newest tasks"));
   const showChanges = () => show(body("changes"), changes.length
@@ -89,9 +100,7 @@ export function overview(place, { failed, changes }) {
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         if (error.status === 401) failed(error);
-        else if (place.querySelector(`#${at}`)) {
-          show(body(at), h("p", { class: "fault", role: "alert" }, `Not to be read now: ${error.message}`));
-        }
+        else show(body(at), h("p", { class: "fault", role: "alert" }, `Not to be read now: ${error.message}`));
       }
     }));
   }

@@ -71,8 +71,8 @@ export function callbacksPanel({ accepted, repeat, suspicious, refused }) {
       total > 0 && ` (${reasons.map(([reason, count]) => `${number(count)} ${plain(reason)}`).join(", ")})`]);
 }
 
-/** Subscriptions, and the deliveries that were given up (null: the key may not see them). */
-export function deliveriesPanel(subscriptions, failed) {
+/** Subscriptions and the deliveries that were given up (none if the key may not see them); `counts` may be null. */
+export function deliveriesPanel({ subscriptions, failed }, counts) {
   const names = new Map(subscriptions.map((one) => [one.subscription_id, one.name]));
   const troubled = subscriptions.filter((one) => one.failing_since || (one.disabled_at && one.disabled_reason !== "caller"));
   return [
@@ -82,7 +82,11 @@ export function deliveriesPanel(subscriptions, failed) {
     troubled.length > 0 && h("ul", null, troubled.map((one) => h("li", null, h("b", null, one.name),
       one.disabled_at ? [": disabled ", time(one.disabled_at), ` (${plain(one.disabled_reason)})`]
         : [": failing since ", time(one.failing_since)]))),
-    failed?.length > 0 && h("table", null, h("caption", null, "Deliveries given up"),
+    counts && facts(
+      ["On their way", number(counts.pending)],
+      counts.oldest_pending_seconds !== null && ["Oldest", span(counts.oldest_pending_seconds)],
+      ["Given up, last 24 h", h("b", { class: counts.failed > 0 && "bad" }, number(counts.failed))]),
+    failed.length > 0 && h("table", null, h("caption", null, "Deliveries given up"),
       h("thead", null, h("tr", null,
         ["Subscription", "Event", "Last error"].map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", null, failed.map((one) => {

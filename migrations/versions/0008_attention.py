@@ -1,7 +1,7 @@
 """tasks that need a person are found by an index of their own
 
-Revision ID: 0005_since_0004
-Revises: 0004
+Revision ID: 0008_since_0006
+Revises: 0007_since_0006
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005_since_0004"
-down_revision = "0004"
+revision = "0008_since_0006"
+down_revision = "0007_since_0006"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,29 @@
+"""Copies in the provider's backup store: whose time is running out, and what was told of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import and_, or_, select, update
+
+from app.core.recording import BACKUP_WARNING
+from app.store.engine import Connection
+from app.store.models import FileRow, table_of
+
+_FILES = table_of(FileRow)
+NOTHING, GOES, GONE = range(3)
+
+
+async def due(connection: Connection, *, now: datetime, limit: int) -> list[tuple[str, str]]:
+    """Files (task and file id) of which something is to be told."""
+    row = _FILES.c
+    goes = and_(row.backup_told == NOTHING, row.backup_expires_at <= now + BACKUP_WARNING)
+    gone = and_(row.backup_told == GOES, row.backup_expires_at <= now)
+    statement = select(row.task_id, row.file_id).where(row.backup_expires_at.is_not(None), or_(goes, gone))
+    return [(found.task_id, found.file_id) for found in await connection.execute(statement.limit(limit))]
+
+
+async def told(connection: Connection, task_id: str, file_id: str, *, gone: bool) -> None:
+    """Something was told of a file's copy."""
+    here = (_FILES.c.task_id == task_id, _FILES.c.file_id == file_id)
+    await connection.execute(update(_FILES).where(*here).values(backup_told=GONE if gone else GOES))

@@ -1,0 +1,151 @@
+"""Deliveries as callers see and steer them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, or_, select, update
+
+from app.core.deliveries import Attempt, DeliveryStatus
+from app.store.deliveries import PENDING, _row, due
+from app.store.engine import Connection
+from app.store.events import StoredEvent
+from app.store.models import table_of
+from app.store.models_webhooks import AttemptRow, DeliveryRow
+from app.store.tasks import upsert
+
+_ROWS, _ATTEMPTS = table_of(DeliveryRow), table_of(AttemptRow)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One event to one subscription, with all attempts, oldest first."""
+
+    id: int
+    subscription_id: str
+    event_id: str
+    type: str
+    task_id: str | None
+    status: str
+    created_at: datetime
+    next_attempt_at: datetime | None
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """What a list of deliveries is narrowed to."""
+
+    status: tuple[str, ...] = ()
+    subscription_id: str | None = None
+    type: tuple[str, ...] = ()
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outbox:
+    """``pending``: waiting to be sent, ``oldest`` since then; ``failed``: given up since a given time."""
+
+    pending: int
+    oldest: datetime | None
+    failed: int
+
+
+async def outbox(connection: Connection, *, since: datetime) -> Outbox:
+    """How the deliveries stand."""
+    row = _ROWS.c
+    waiting = select(func.count(), func.min(row.created_at)).where(row.next_attempt_at.is_not(None))
+    pending, oldest = (await connection.execute(waiting)).one()
+    given_up = select(func.count()).where(row.created_at > since, row.status == DeliveryStatus.FAILED.value)
+    return Outbox(pending=pending, oldest=oldest, failed=(await connection.execute(given_up)).scalar_one())
+
+
+_SHOWN = [getattr(_ROWS.c, name) for name in Delivery.__dataclass_fields__ if name != "attempts"]
+
+
+async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | None, limit: int) -> list[Delivery]:
+    """Some of them, newest first."""
+    row = _ROWS.c
+    statement = select(*_SHOWN).order_by(row.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(row.id < before)
+    if wanted.status:
+        statement = statement.where(row.status.in_(wanted.status))
+    if wanted.subscription_id is not None:
+        statement = statement.where(row.subscription_id == wanted.subscription_id)
+    if wanted.type:
+        statement = statement.where(row.type.in_(wanted.type))
+    if wanted.created_after is not None:
+        statement = statement.where(row.created_at > wanted.created_after)
+    if wanted.created_before is not None:
+        statement = statement.where(row.created_at < wanted.created_before)
+    return await _with_attempts(connection, (await connection.execute(statement)).all())
+
+
+async def find(connection: Connection, subscription_id: str, id_: int) -> Delivery | None:
+    """One of a subscription's deliveries."""
+    statement = select(*_SHOWN).where(_ROWS.c.id == id_, _ROWS.c.subscription_id == subscription_id)
+    found = await _with_attempts(connection, (await connection.execute(statement)).all())
+    return found[0] if found else None
+
+
+async def _with_attempts(connection: Connection, rows: Sequence[Any]) -> list[Delivery]:
+    found = {row.id: Delivery(**row._mapping) for row in rows}
+    statement = select(_ATTEMPTS).where(_ATTEMPTS.c.delivery_id.in_(list(found))).order_by(_ATTEMPTS.c.id)
+    for row in await connection.execute(statement) if found else ():
+        attempt = Attempt(row.at, row.status_code, row.duration_ms, row.error, row.response_excerpt)
+        found[row.delivery_id].attempts.append(attempt)
+    return list(found.values())
+
+
+async def cancel(connection: Connection, subscription_id: str) -> None:
+    """Nothing that waits for this subscription is sent any more."""
+    waiting = (_ROWS.c.subscription_id == subscription_id, _ROWS.c.next_attempt_at.is_not(None))
+    over = {"status": DeliveryStatus.CANCELLED.value, "next_attempt_at": None, "fresh": False, "claimed": False}
+    await connection.execute(update(_ROWS).where(*waiting).values(**over, claim_no=_ROWS.c.claim_no + 1))
+
+
+async def redeliver(connection: Connection, id_: int, *, now: datetime) -> None:
+    """Send it at once, whatever became of it, and begin its schedule anew; nothing waits behind it."""
+    again = {"status": PENDING, "next_attempt_at": now, "fresh": False, "behind": False, "claimed": False, "tries": 0}
+    await connection.execute(update(_ROWS).where(_ROWS.c.id == id_).values(**again, claim_no=_ROWS.c.claim_no + 1))
+    due(connection)
+
+
+async def statuses(connection: Connection, subscription_id: str, seqs: Sequence[int]) -> dict[int, str]:
+    """Of these events, those that have a delivery to this subscription, and how it stands."""
+    statement = select(_ROWS.c.event_seq, _ROWS.c.status).where(
+        _ROWS.c.subscription_id == subscription_id, _ROWS.c.event_seq.in_(seqs)
+    )
+    return {row.event_seq: row.status for row in await connection.execute(statement)}
+
+
+async def replay(
+    connection: Connection, subscription_id: str, events: Sequence[StoredEvent], over: Sequence[str], *, now: datetime
+) -> int:
+    """Queue these events behind what is live: new ones, and those whose deliveries ended so; how many."""
+    rows = [
+        _row(
+            subscription_id,
+            {"seq": one.seq, "id": one.id, "type": one.type, "task_id": one.task_id},
+            at=now,
+            behind=True,
+        )
+        for one in events
+    ]
+    if not rows:
+        return 0
+    again = ("status", "next_attempt_at", "fresh", "behind", "claimed", "tries")
+    statement = upsert(connection)(_ROWS)
+    statement = statement.on_conflict_do_update(
+        index_elements=["subscription_id", "event_seq"],
+        set_={name: statement.excluded[name] for name in again} | {"claim_no": _ROWS.c.claim_no + 1},
+        where=or_(*(_ROWS.c.status == one for one in over)),  # IN would be expanded, and many rows forbid that
+    ).returning(_ROWS.c.id)
+    queued = (await connection.execute(statement, rows)).all()
+    due(connection)
+    return len(queued)

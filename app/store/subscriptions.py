@@ -1,0 +1,101 @@
+"""The subscriptions, and which of them an event concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, select, text, update
+
+from app.core.deliveries import Subscription, Wanted
+from app.core.public import time_text
+from app.store.engine import Connection
+from app.store.models import table_of
+from app.store.models_webhooks import SubscriptionRow
+from app.store.tasks import upsert
+
+_ROWS = table_of(SubscriptionRow)
+
+# Any number that nothing else locks.
+_LOCK = 7_305_114_830
+_LOCK_ALONE = text(f"SELECT pg_advisory_xact_lock({_LOCK})")
+_LOCK_TOGETHER = text(f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
+_LISTENING = select(_ROWS.c.subscription_id, _ROWS.c.types, _ROWS.c.app_id, _ROWS.c.labels).where(
+    _ROWS.c.disabled_at.is_(None)
+)
+
+
+async def change(connection: Connection) -> None:
+    """Keep events from being written until the commit: each comes wholly before the change to come, or after it.
+
+    An event's transaction reads the subscriptions before it commits. Without this, one that read them before a new
+    one was committed could commit after it and would be missed. On SQLite only one transaction writes at a time.
+    """
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_LOCK_ALONE)
+
+
+async def keep(connection: Connection) -> None:
+    """Keep subscriptions from being changed by callers until the commit. Before any row of them is locked."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_LOCK_TOGETHER)
+
+
+async def listening(connection: Connection) -> list[tuple[str, Wanted]]:
+    """What each enabled subscription wants; it stays so until the commit."""
+    await keep(connection)
+    return [
+        (row.subscription_id, Wanted(types=frozenset(row.types), app_id=row.app_id, labels=row.labels))
+        for row in await connection.execute(_LISTENING)
+    ]
+
+
+async def add(connection: Connection, subscription: Subscription) -> bool:
+    """Store a new one; False if the name is taken."""
+    statement = upsert(connection)(_ROWS).values(_values(subscription)).on_conflict_do_nothing()
+    return (await connection.execute(statement.returning(_ROWS.c.name))).first() is not None
+
+
+async def find(connection: Connection, subscription_id: str, *, lock: bool = False) -> Subscription | None:
+    """One of them; ``lock`` keeps other writers off it until the commit."""
+    statement = select(_ROWS).where(_ROWS.c.subscription_id == subscription_id)
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
+    return to_subscription(row) if row else None
+
+
+async def named(connection: Connection, name: str) -> Subscription | None:
+    """The one of this name."""
+    row = (await connection.execute(select(_ROWS).where(_ROWS.c.name == name))).one_or_none()
+    return to_subscription(row) if row else None
+
+
+async def page(connection: Connection, *, after: str | None, limit: int) -> list[Subscription]:
+    """Some of them, by name."""
+    statement = select(_ROWS).order_by(_ROWS.c.name).limit(limit)
+    if after is not None:
+        statement = statement.where(_ROWS.c.name > after)
+    return [to_subscription(row) for row in await connection.execute(statement)]
+
+
+async def save(connection: Connection, subscription: Subscription) -> None:
+    """Write it as it is now."""
+    row = _ROWS.c.subscription_id == subscription.subscription_id
+    await connection.execute(update(_ROWS).where(row).values(_values(subscription)))
+
+
+async def remove(connection: Connection, subscription_id: str) -> None:
+    await connection.execute(delete(_ROWS).where(_ROWS.c.subscription_id == subscription_id))
+
+
+def to_subscription(row: Any) -> Subscription:
+    """A row as what it stands for."""
+    given = {name: value for name, value in row._mapping.items() if name in _ROWS.c}
+    secrets = tuple((sealed, datetime.fromisoformat(until) if until else None) for sealed, until in row.secrets)
+    return Subscription(**given | {"types": tuple(row.types), "secrets": secrets})
+
+
+def _values(one: Subscription) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(one, name) for name in _ROWS.c.keys()}  # noqa: SIM118 - not a dict
+    secrets: Sequence[Any] = [[sealed, time_text(until)] for sealed, until in one.secrets]
+    return values | {"types": list(one.types), "labels": dict(one.labels), "secrets": secrets}
