@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install clients run test lint format openapi api-changes bench chaos lock lock-clients clean
+.PHONY: help install clients run test lint format openapi api-changes bench chaos screenshots lock lock-clients clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -63,6 +63,9 @@ api-changes: .venv/development  ## what in docs/openapi.json may break callers o
 
 bench: .venv/development  ## the call budget against the simulator, beside other limiters (long: see docs/benchmarks.md)
 	@$(BIN)/python bench/budget.py $(ARGS)
+
+screenshots: .venv/development  ## make docs/screenshots anew; needs a chromium
+	@$(BIN)/python docs/screenshots.py
 
 chaos: .venv/development  ## the failure drill, a few minutes; ARGS=--short for the form of a minute
 	@$(BIN)/python -m bench.chaos $(ARGS)

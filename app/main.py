@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
-from fastapi.staticfiles import StaticFiles
 
 from app.api import (
     apps,
@@ -59,7 +58,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     if answers:
         app.include_router(pages.router)
-        app.mount("/assets", StaticFiles(directory=pages.WEB), name="assets")
+        app.mount("/assets", pages.Assets(directory=pages.WEB), name="assets")
     problems.add_error_answers(app)
     app.add_middleware(edge.Edge, clock=service.clock, keyless=not service.settings.api_keys)
     return app

@@ -41,7 +41,11 @@ STATS: Json = {
             "calls_in_last_minute": 533,
             "rate": 9.13,
             "round_seconds": 45.3,
-            "backlog": {"due": 3, "oldest_due_seconds": 0.4},
+            "backlog": {
+                "due": 3,
+                "due_by_class": {"hurried": 1, "refresh": 0, "prompt": 0, "routine": 2, "batch": 0, "look": 0},
+                "oldest_due_seconds": 0.4,
+            },
             "deadlines": {"tasks": 0, "horizon_seconds": 600.0, "unservable": 0, "short_in_seconds": None},
             "sweep": {
                 "state": "working",
@@ -173,6 +177,24 @@ ANSWERS: dict[str, dict[str, Any]] = {
         }
     },
     "getStats": {"200": STATS},
+    "getOutcomes": {
+        "200": {
+            "step_seconds": 3600,
+            "steps": [
+                {
+                    "at": "2026-01-31T12:00:00.000Z",
+                    "outcomes": {
+                        "uploaded": 41,
+                        "uploaded_to_backup": 1,
+                        "partially_lost": 0,
+                        "lost": 0,
+                        "no_files": 2,
+                        "unresolved": 0,
+                    },
+                }
+            ],
+        }
+    },
     "listApps": {"200": {"items": [_SWITCHES]}},
     "switchApp": {"200": {**_SWITCHES, "polling": "paused"}},
     "createSubscription": {"201": {**SUBSCRIPTION, "secret": _SECRET}, "200": SUBSCRIPTION},

@@ -1,15 +1,19 @@
-"""Doors for people: the API documentation and what the problem codes mean. Nothing is loaded from another host."""
+"""Doors for people: the dashboard, the API documentation, what the problem codes mean. No other host is asked."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from fastapi import APIRouter
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import APIRouter, Response
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
 
 from app.api.keys import TheService
 from app.api.problems import ADVICE, STATUS_OF, TITLES
+from app.wiring import Service
 
 WEB = Path(__file__).parents[1] / "web"
 
@@ -20,6 +24,13 @@ POLICY = (
 )
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
+# The dashboard is all ours: files of this service alone, no text that becomes HTML or script, no form that is sent.
+DASHBOARD_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
 SIMULATED = (
     '<p class="notice">Simulated: the provider is the bundled simulator, the database a demonstration. '
     "Nothing here is real.</p>"
@@ -28,16 +39,27 @@ SIMULATED = (
 router = APIRouter(include_in_schema=False)
 
 
+class Assets(StaticFiles):
+    """What the pages are made of. Browsers ask each time whether it is still so: parts of two versions never mix."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
 @router.get("/")
-async def index() -> RedirectResponse:
-    return RedirectResponse("/docs")
+async def dashboard(service: TheService) -> HTMLResponse:
+    """What people on call look at. It holds no data: its script asks the API, with a key if that takes one."""
+    policy = {"Content-Security-Policy": DASHBOARD_POLICY, "Cache-Control": "no-cache"}
+    return _page("dashboard.html", service, HEADERS | policy)
 
 
 @router.get("/docs")
 async def documentation(service: TheService) -> HTMLResponse:
     """The API documentation."""
-    page = (WEB / "docs.html").read_text(encoding="utf-8")
-    return HTMLResponse(page.replace("<!-- notice -->", SIMULATED if service.simulated else ""), headers=HEADERS)
+    return _page("docs.html", service, HEADERS)
 
 
 @router.get("/docs/problems")
@@ -53,3 +75,8 @@ async def problems() -> HTMLResponse:
     return HTMLResponse(
         f'{head}{style}<main class="page"><h1>Problem codes</h1>{entries}</main></html>', headers=HEADERS
     )
+
+
+def _page(name: str, service: Service, headers: Mapping[str, str]) -> HTMLResponse:
+    page = (WEB / name).read_text(encoding="utf-8")
+    return HTMLResponse(page.replace("<!-- notice -->", SIMULATED if service.simulated else ""), headers=dict(headers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
@@ -15,7 +15,7 @@ from app.api.schemas import Out, Time
 from app.api.task_schemas import LastErrorOut
 from app.core.public import time_text
 from app.tracking.budget import Stand
-from app.tracking.statistics import AppStatistics
+from app.tracking.statistics import STEPS, AppStatistics, Span
 
 router = APIRouter(prefix="/v1", tags=["operations"], responses=PROBLEMS, route_class=GuardedRoute)
 read = requires("read")
@@ -50,6 +50,13 @@ class BacklogOut(Out):
     """Polls that are due now."""
 
     due: Annotated[int, Field(description="How many.")]
+    due_by_class: Annotated[
+        dict[str, int],
+        Field(
+            description="What they are: `hurried` (by a callback, a registration, the sweep), `refresh` (asked for), "
+            "`prompt` (files are uploading), `routine`, `batch` (registered together), `look` (at settled tasks)."
+        ),
+    ]
     oldest_due_seconds: Annotated[float | None, Field(description="Seconds the longest has been waiting.")]
 
 
@@ -137,6 +144,38 @@ async def stats(service: TheService) -> Stats:
     )
 
 
+class EndedOut(Out):
+    """The tasks that ended in a step of time."""
+
+    at: Annotated[Time, Field(description="When the step begins.")]
+    outcomes: Annotated[dict[str, int], Field(description="Number of tasks by outcome; none is left out.")]
+
+
+class EndedLately(Out):
+    """What became of the tasks that ended lately."""
+
+    step_seconds: Annotated[int, Field(description="Seconds in a step.")]
+    steps: Annotated[list[EndedOut], Field(description="Oldest first; the last one is under way.")]
+
+
+SpanWord = TypeAliasType(
+    "SpanWord", Annotated[Span, Field(description="The last hour by minutes, or the last day by hours.")]
+)
+
+
+@router.get("/stats/outcomes", dependencies=[read], summary="What became of tasks lately", operation_id="getOutcomes")
+async def ended(
+    service: TheService,
+    span: Annotated[SpanWord, Query(description="The last hour by minutes, or the last day by hours.")] = "day",
+) -> EndedLately:
+    """Tasks that settled, expired or were given up, by outcome and time; up to 5 s old."""
+    steps = await service.stats.ended(span)
+    return EndedLately(
+        step_seconds=int(STEPS[span][0].total_seconds()),
+        steps=[EndedOut(at=time_text(step.at) or "", outcomes=dict(step.outcomes)) for step in steps],
+    )
+
+
 def _app(app: AppStatistics, *, at: datetime) -> AppOut:
     closing, sweep = app.pace.closing, app.sweep
     return AppOut(
@@ -147,6 +186,7 @@ def _app(app: AppStatistics, *, at: datetime) -> AppOut:
         round_seconds=round(app.pace.crowding.total_seconds(), 1),
         backlog=BacklogOut(
             due=app.backlog.due,
+            due_by_class={urgency.name.lower(): count for urgency, count in sorted(app.backlog.by_class.items())},
             oldest_due_seconds=(at - app.backlog.oldest).total_seconds() if app.backlog.oldest else None,
         ),
         deadlines=DeadlinesOut(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, exists, select, tuple_
+from sqlalchemy import ColumnElement, Select, exists, literal_column, select, tuple_
 
 from app.core.recording import File, Task
 from app.store.engine import Connection
@@ -89,6 +89,8 @@ def _task_conditions(wanted: TaskFilter) -> list[ColumnElement[bool]]:
         *_between(row.query_deadline, None, wanted.deadline_before),
     ]
     if wanted.attention:
+        # The first leads to the index of those few; it must stand there word for word.
+        conditions.append(row.attention != literal_column("0"))
         conditions.append(row.attention.op("&")(wanted.attention) != 0)
     of_file = [
         *_equal({FileRow.user_id: wanted.user_id, FileRow.stream_id: wanted.stream_id}),

@@ -82,6 +82,14 @@ class TaskRow(Base):
         Index(None, "tracking", "query_deadline"),
         Index(None, "closed_at"),
         Index(None, "room_id", "registered_at", "task_id"),
+        # Few tasks need a person, and people ask for these all day.
+        Index(
+            "ix_tasks_needing_a_person",
+            "registered_at",
+            "task_id",
+            sqlite_where=text("attention <> 0"),
+            postgresql_where=text("attention <> 0"),
+        ),
     )
 
     task_id: Mapped[str] = mapped_column(TaskId, primary_key=True)

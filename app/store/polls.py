@@ -277,19 +277,23 @@ async def load(connection: Connection, app_id: int, *, now: datetime, vouched: b
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Polls that are due now; ``oldest``: since when the longest has been waiting."""
+    """Polls that are due now, by class; ``oldest``: since when the longest has been waiting."""
 
-    due: int
+    by_class: dict[Urgency, int]
     oldest: datetime | None
+
+    @property
+    def due(self) -> int:
+        return sum(self.by_class.values())
 
 
 async def backlog(connection: Connection, app_id: int, *, now: datetime, at_most: int | None = None) -> Backlog:
     """How far an app's polls are behind; counted no further than to ``at_most``."""
     is_due = (PollRow.app_id == app_id, PollRow.urgency.in_(_STORED), PollRow.next_poll_at <= now)
-    due = select(literal_column("1")).select_from(PollRow).where(*is_due).limit(at_most).subquery()
-    count = (await connection.execute(select(func.count()).select_from(due))).scalar_one()
+    due = select(POLLS.c.urgency).where(*is_due).limit(at_most).subquery()
+    counts = await connection.execute(select(due.c.urgency, func.count()).group_by(due.c.urgency))
     dates = filter(None, (await connection.execute(_OLDEST, {"of_app": app_id, "now": now})).one())
-    return Backlog(count, min(dates, default=None))
+    return Backlog({Urgency(row[0]): row[1] for row in counts}, min(dates, default=None))
 
 
 # One look into the index for each class: over all classes at once it would read everything that is due.

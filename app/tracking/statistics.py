@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from app.clock import Clock
 from app.core.schedule import Pace
 from app.store import callbacks as callback_store
-from app.store import polls, sweeps
+from app.store import outcomes, polls, sweeps
 from app.store import tasks as task_store
 from app.store.delivery_lists import Outbox, outbox
 from app.store.engine import Connection, Database
@@ -20,6 +20,15 @@ from app.tracking.pace import Paces
 
 DAY = timedelta(days=1)
 SweepState = Literal["off", "idle", "working", "failing"]
+Span = Literal["hour", "day"]
+
+STEPS: dict[Span, tuple[timedelta, int]] = {"hour": (timedelta(minutes=1), 60), "day": (timedelta(hours=1), 24)}
+"""What a span is divided into: how long each step is, and how many."""
+
+_FORMS: dict[Span, str] = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d %H"}
+
+FRESH = 5.0
+"""Seconds for which outcomes once counted are shown again: many may be looking."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,14 @@ class Numbers:
     outbox: Outbox
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The tasks that ended in a step of time, by outcome."""
+
+    at: datetime
+    outcomes: Mapping[str, int]
+
+
 class Statistics:
     """Counts what there is."""
 
@@ -64,6 +81,7 @@ class Statistics:
     ) -> None:
         self._database, self._clock, self._paces, self._callbacks = database, clock, paces, callbacks
         self._budgets, self._list_budgets, self._sweeping = budgets, list_budgets, sweeping
+        self._ended: dict[Span, tuple[float, list[Ended]]] = {}
 
     async def collect(self) -> Numbers:
         """As of now."""
@@ -77,6 +95,25 @@ class Statistics:
                 refused=dict(self._callbacks.refused),
                 outbox=await outbox(connection, since=now - DAY),
             )
+
+    async def ended(self, span: Span) -> list[Ended]:
+        """What became of the tasks that ended in the last hour, by minutes, or day, by hours; oldest first."""
+        counted_at, steps = self._ended.get(span, (0.0, []))
+        if not steps or self._clock.monotonic() - counted_at > FRESH:
+            steps = await self._count_ended(span)
+            self._ended[span] = (self._clock.monotonic(), steps)
+        return steps
+
+    async def _count_ended(self, span: Span) -> list[Ended]:
+        step, number = STEPS[span]
+        form = _FORMS[span]
+        present = datetime.strptime(self._clock.now().strftime(form), form).replace(tzinfo=UTC)
+        times = [present - step * back for back in reversed(range(number))]
+        counts: dict[str, dict[str, int]] = {at.strftime(form): {} for at in times}
+        async with self._database.read() as connection:
+            for at, outcome, count in await outcomes.count(connection, since=times[0], digits=len(min(counts))):
+                counts.setdefault(at, {})[outcome] = count
+        return [Ended(at=at, outcomes=counts[at.strftime(form)]) for at in times]
 
     async def _app(self, connection: Connection, app_id: int, *, now: datetime) -> AppStatistics:
         budget = self._budgets[app_id]

@@ -57,6 +57,7 @@ ROUTES = {
     ("POST", "/v1/subscriptions/{subscription_id}/deliveries/{delivery_id}/redeliver"): "admin",
     ("POST", "/v1/subscriptions/{subscription_id}/replay"): "admin",
     ("GET", "/v1/stats"): "read",
+    ("GET", "/v1/stats/outcomes"): "read",
     ("GET", "/v1/apps"): "read",
     ("PATCH", "/v1/apps/{app_id}"): "admin",
     ("GET", "/livez"): "open",

@@ -161,6 +161,7 @@ async def test_the_numbers_tell_what_the_service_is_doing(client: httpx.AsyncCli
     (app,) = numbers["apps"]
     assert app["app_id"] == APP
     assert app["backlog"]["due"] == 2
+    assert app["backlog"]["due_by_class"] == {"hurried": 2}
     assert app["budget"] == {
         "limit": 10, "allowed": 10, "in_use": 0, "in_doubt": 0, "paused": None, "blocked_until": None,
         "refused_at": None,
