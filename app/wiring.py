@@ -56,6 +56,10 @@ Role = Literal["all", "api", "worker"]
 """What a process does: answer, work, or both."""
 
 
+DELIVER_EVERY = timedelta(seconds=1)
+"""Between two looks for what is to be sent while nobody says that something is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """The parts, put together. ``simulated``: the provider is the bundled simulator."""
@@ -257,7 +261,7 @@ def _build(
     if role != "api":
         jobs += [
             Job("poll", poller.run_once, every=timedelta(seconds=TICK)),
-            Job("deliver", webhooks.run_once, every=timedelta(seconds=1)),
+            Job("deliver", webhooks.run_once, every=DELIVER_EVERY),
             Job("housekeeping", housekeeping.run_once, every=timedelta(minutes=1)),
         ]
         if every:

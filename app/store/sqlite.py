@@ -21,6 +21,15 @@ class SqliteConnection(aiosqlite.Connection):
         super().__init__(connect, iter_chunk_size=64)
         self._thread.daemon = True  # it must not hold up the end of the process
 
+    async def _connect(self) -> aiosqlite.Connection:
+        try:
+            return await super()._connect()
+        except BaseException:
+            # Its thread still has a word to say to the event loop, which may be closed a moment later.
+            if self._thread.is_alive():
+                self._thread.join(1.0)
+            raise
+
     def cursor(self) -> _Cursor:  # type: ignore[override]
         return _Cursor(self)
 

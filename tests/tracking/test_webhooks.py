@@ -409,13 +409,16 @@ async def test_no_transaction_is_open_during_a_post(service: Service, sink: Sink
     await sending
 
 
-async def test_a_commit_wakes_the_deliverer(settings: MakeSettings, sink: Sink) -> None:
+async def test_a_commit_wakes_the_deliverer(
+    settings: MakeSettings, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.wiring.DELIVER_EVERY", timedelta(minutes=1))
     async with open_service(sink.settings(settings)) as service, running(service):
         await subscribe(service, sink.url())
         await register(service)
-        await asyncio.sleep(0.3)  # the first tick is over; the next comes in 0.7 s
+        await asyncio.sleep(0.3)  # the first tick is over; the next comes in a minute
         await happen(service)
-        await until(lambda: sink.letters, seconds=0.5)
+        await until(lambda: sink.letters, seconds=10)
 
 
 async def test_stopping_writes_down_what_was_answered(settings: MakeSettings, sink: Sink) -> None:
