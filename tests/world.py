@@ -92,7 +92,10 @@ async def open_client(service: Service, key: str | None = None) -> AsyncIterator
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     transport = httpx.ASGITransport(create_app(service))
     async with httpx.AsyncClient(
-        transport=transport, base_url="http://127.0.0.1", headers=headers, event_hooks=described()
+        transport=transport,
+        base_url="http://127.0.0.1",
+        headers=headers,
+        event_hooks=described() if service.role != "worker" else {},
     ) as client:
         yield client
 
