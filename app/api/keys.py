@@ -86,4 +86,8 @@ def service_of(request: Request) -> Service:
     return service
 
 
-TheService = Annotated[Service, Depends(service_of)]
+async def _the_service(request: Request) -> Service:
+    return service_of(request)  # as a coroutine: FastAPI would call a plain function in another thread
+
+
+TheService = Annotated[Service, Depends(_the_service)]

@@ -7,13 +7,18 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from app.store.engine import Connection
 from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
 
 _CALLBACKS = table_of(CallbackRow)
 _INSERT = insert(_CALLBACKS)
+_SEEN = (
+    select(_CALLBACKS.c.signed, _CALLBACKS.c.said)
+    .where(_CALLBACKS.c.signed.in_(bindparam("signed", expanding=True)))
+    .order_by(_CALLBACKS.c.id)
+)
 
 ACCEPTED, REPEAT, SUSPICIOUS = "accepted", "repeat", "suspicious"
 
@@ -69,9 +74,7 @@ async def add(connection: Connection, receipts: Sequence[Receipt]) -> None:
 
 async def seen(connection: Connection, signed: Sequence[str]) -> dict[str, tuple[str, int]]:
     """For each of these signatures that came before: what was said with it first, and how often it came."""
-    rows = await connection.execute(
-        select(_CALLBACKS.c.signed, _CALLBACKS.c.said).where(_CALLBACKS.c.signed.in_(signed)).order_by(_CALLBACKS.c.id)
-    )
+    rows = await connection.execute(_SEEN, {"signed": list(signed)})
     found: dict[str, tuple[str, int]] = {}
     for row in rows:
         first, times = found.get(row.signed, (row.said, 0))

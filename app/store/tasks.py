@@ -56,10 +56,7 @@ async def _add_labels(connection: Connection, tasks: Iterable[Task]) -> None:
 
 async def find_tasks(connection: Connection, task_ids: Sequence[str], *, lock: bool = False) -> dict[str, Task]:
     """Those of the tasks that exist, without their files; ``lock`` keeps other writers off until the commit."""
-    statement = select(*TASK_COLUMNS).select_from(TASKS).where(TaskRow.task_id.in_(task_ids))
-    if lock:
-        statement = statement.order_by(TaskRow.task_id).with_for_update(of=TaskRow)
-    rows = (await connection.execute(statement)).all()
+    rows = (await connection.execute(_LOCK_THESE if lock else _THESE, {"ids": list(task_ids)})).all()
     return {row.task_id: to_task(row) for row in rows}
 
 
@@ -212,10 +209,12 @@ async def lift_tombstones(connection: Connection, task_ids: Sequence[str]) -> di
     return {row.task_id: (row.version, row.claim_no) for row in await connection.execute(statement)}
 
 
-# Statements of every poll are built once: building them took longer than running them.
+# Statements of every poll and callback are built once: building them took longer than running them.
 
 _ONE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id == bindparam("id"))
 _LOCK_ONE = _ONE.with_for_update(of=_TASKS)
+_THESE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id.in_(bindparam("ids", expanding=True)))
+_LOCK_THESE = _THESE.order_by(_TASKS.c.task_id).with_for_update(of=_TASKS)
 _ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))
 _ITS_FIRST_FILES = _ITS_FILES.order_by(_FILES.c.began_at.nulls_last(), _FILES.c.file_id).limit(bindparam("at_most"))
 _UPDATE = update(_TASKS).where(_TASKS.c.task_id == bindparam("id"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -37,25 +37,41 @@ class Changes:
         return after
 
     async def save_all(
-        self, connection: Connection, moves: Sequence[tuple[Task, Task]], *, source: str, now: datetime
+        self,
+        connection: Connection,
+        moves: Sequence[tuple[Task, Task]],
+        *,
+        source: str,
+        now: datetime,
+        beside: Callable[[Task], Iterable[tuple[Event, datetime]]] = lambda task: (),
     ) -> list[Task]:
-        """Write many tasks, of which no labels changed, with their next versions and their events; as they are then."""
+        """Write many tasks, of which no labels changed, with their next versions and their events; as they are then.
+
+        ``beside``: what else is to be told of each of them, and when it happened.
+        """
         versions = [(before, versioned(before, after, now=now)) for before, after in moves]
         await store.save_tasks(connection, versions)
         changed = [(before, after) for before, after in versions if after.version != before.version]
-        await self.tell(connection, changed, source=source, now=now)
+        more = [self.row(event, task, source=source, now=at) for _, task in versions for event, at in beside(task)]
+        await self.tell(connection, changed, source=source, now=now, more=more)
         return [after for _, after in versions]
 
     async def tell(
-        self, connection: Connection, moves: Sequence[tuple[Task | None, Task]], *, source: str, now: datetime
+        self,
+        connection: Connection,
+        moves: Sequence[tuple[Task | None, Task]],
+        *,
+        source: str,
+        now: datetime,
+        more: Sequence[dict[str, Any]] = (),
     ) -> None:
-        """Write the events of tasks that went from one state to another."""
+        """Write the events of tasks that went from one state to another, and behind them ``more`` rows."""
         rows = [
             self.row(event, after, source=source, now=now)
             for before, after in moves
             for event in events(before, after, self._public_url)
         ]
-        await event_store.add(connection, rows)
+        await event_store.add(connection, [*rows, *more])
         after_commit(connection, partial(_count, moves, [row["type"] for row in rows]))
         for row in rows:
             about = row["data"].get("file") or row["data"]["task"]

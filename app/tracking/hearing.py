@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.core.hearing import Callback, hear, hurry, last_callback, weigh
-from app.core.public import callback_received
+from app.core.public import Event, callback_received
 from app.core.recording import SeenFile, Task, Tracking
 from app.core.schedule import Urgency
 from app.errors import CallbackUnreadable
 from app.provider import callbacks as wire
 from app.store import callbacks as store
-from app.store import events as event_store
 from app.store import polls
 from app.store import tasks as task_store
 from app.store.engine import Connection
@@ -52,17 +51,11 @@ class Hearing:
             moves.append((before, task))
             if at is not None and self._is_pollable(task, now=now):
                 due.append(polls.Hurry(task_id, task.app_id, at, task.claim_no))
-        saved = await self._changes.save_all(connection, moves, source="callback", now=now)
-        after = {task.task_id: task for task in saved}
-        rows = [
-            self._changes.row(callback_received(told), after[task_id], source="callback", now=one.at)
-            for task_id, some in heard.items()
-            for one in some
-            if one.callback and (told := last_callback(one.callback, at=one.at))
-        ]
-        await event_store.add(connection, rows)
+        saved = await self._changes.save_all(
+            connection, moves, source="callback", now=now, beside=lambda task: _received(heard[task.task_id])
+        )
         await polls.hurry(connection, due, Urgency.HURRIED)
-        return after
+        return {task.task_id: task for task in saved}
 
     async def _with_files(
         self, connection: Connection, tasks: Mapping[str, Task], heard: Mapping[str, Sequence[Heard]]
@@ -104,6 +97,12 @@ def reread(receipt: store.Stored) -> Callback | None:
         return wire.read(receipt.body.encode()).callback if receipt.body else None
     except CallbackUnreadable:
         return None
+
+
+def _received(heard: Sequence[Heard]) -> Iterable[tuple[Event, datetime]]:
+    for one in heard:
+        if one.callback and (told := last_callback(one.callback, at=one.at)):
+            yield callback_received(told), one.at
 
 
 def _merge(task: Task, heard: Sequence[Heard], *, now: datetime) -> tuple[Task, datetime | None]:
