@@ -30,6 +30,9 @@ from bench import world
 from bench.world import Postgres, Service
 
 LATE_MS = 100.0
+READY = 20.0
+"""Seconds in which all must be waiting; with the changes after it less than the waits last."""
+
 NOBODY = "http://127.0.0.1:9"
 DATABASES = ("sqlite", "postgresql")
 
@@ -103,10 +106,10 @@ async def measure(database: str, load: Load, folder: Path, postgres: Postgres | 
         before = held.resident_bytes()
         seen = Seen(streamed=[{} for _ in range(load.streams)])
         polls = [asyncio.create_task(long_poll(held.url, one, seen)) for one in ids]
-        await asyncio.sleep(5 + load.polls / 500)
+        await held_open(held.url, load.polls)
         with_polls = held.resident_bytes()
         streams = [asyncio.create_task(stream(held.url, told)) for told in seen.streamed]
-        await asyncio.sleep(3 + load.streams / 200)
+        await held_open(held.url, load.polls + load.streams)
         with_all = held.resident_bytes()
         processor, began = held.cpu_seconds(), time.monotonic()
         await change(changing, ids[: load.changes], load.rate, seen)
@@ -116,6 +119,18 @@ async def measure(database: str, load: Load, folder: Path, postgres: Postgres | 
             one.cancel()
         await asyncio.gather(*streams, *polls, return_exceptions=True)
     return summary(load, seen, before, with_polls, with_all, processor)
+
+
+async def held_open(url: httpx.URL, number: int) -> None:
+    """Until so many wait at this process."""
+    give_up = time.monotonic() + READY
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as api:
+        while time.monotonic() < give_up:
+            found = re.search(r"(?m)^\S*waiting_requests ([\d.]+)", (await api.get("/metrics")).text)
+            if found and float(found[1]) >= number:
+                return
+            await asyncio.sleep(0.2)
+    raise world.RowFailed(f"not all {number} waited after {READY:.0f} s")
 
 
 @asynccontextmanager

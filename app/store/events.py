@@ -42,6 +42,11 @@ class StoredEvent:
         """As everybody is told of it, as JSON: the newest events are told to many."""
         return json.dumps(event_json(self), ensure_ascii=False, separators=(",", ":"))
 
+    @cached_property
+    def streamed(self) -> bytes:
+        """As a Server-Sent Event."""
+        return f"data: {self.text}\nid: {self.seq}\n\n".encode()
+
 
 async def add(
     connection: Connection, events: Sequence[dict[str, Any]], labels: Mapping[str, str] | None = None

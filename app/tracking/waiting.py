@@ -13,7 +13,6 @@ from datetime import datetime
 from app.clock import Clock
 from app.core.recording import Task, Tracking
 from app.errors import DatabaseUnavailable, FeedPositionLost, TooManyWaiting
-from app.store.events import StoredEvent
 from app.store.feed import FeedFilter, Page
 from app.tracking.feed import Feed
 from app.tracking.follower import Follower, Watch
@@ -23,7 +22,8 @@ LOOK = 0.2
 """Seconds between two looks for an answer: one that changes nothing raises no event."""
 
 STREAM_PAGE = 20
-STREAM_WAIT = 30.0
+HEARTBEAT = 15.0
+"""Seconds without an event after which a stream shows that it lives."""
 
 
 def is_over(task: Task) -> bool:
@@ -81,20 +81,19 @@ class Waiting:
                 if page.events or not (page.more or await self._changed(watch, until)):
                     return page
 
-    async def stream(self, after: int, wanted: FeedFilter) -> AsyncIterator[StoredEvent]:
-        """The events after a position, without end but the service's. A slow reader is not read ahead for.
+    async def pages(self, after: int, wanted: FeedFilter) -> AsyncIterator[Page]:
+        """The pages after a position, without end but the service's; an empty one for HEARTBEAT seconds of silence.
 
-        It ends too when it cannot go on; who comes again is told why.
+        A slow reader is not read ahead for. It ends too when it cannot go on; who comes again is told why.
         """
         with suppress(FeedPositionLost, TooManyWaiting, DatabaseUnavailable):
             while not self._follower.stopped:
-                page = await self.page(after, wanted, limit=STREAM_PAGE, seconds=STREAM_WAIT)
-                for event in page.events:
-                    yield event
+                page = await self.page(after, wanted, limit=STREAM_PAGE, seconds=HEARTBEAT)
+                yield page
                 after = page.next_after
 
     async def check(self, after: int) -> None:
-        """Raises what `stream` from this position would end with."""
+        """Raises what `pages` from this position would end with."""
         with self._follower.watch():
             await self._feed.read(after, FeedFilter(), limit=1)
 
@@ -108,7 +107,8 @@ class Waiting:
         if left <= 0 or self._follower.stopped:
             return False
         try:
-            await asyncio.wait_for(watch.changed.wait(), left)
+            async with asyncio.timeout(left):  # unlike wait_for it makes no task for each who waits
+                await watch.changed.wait()
         except TimeoutError:
             return False
         return not self._follower.stopped

@@ -254,7 +254,7 @@ async def told(lines: AsyncIterator[str]) -> dict[str, Any]:
 
 
 async def test_a_quiet_stream_shows_that_it_lives(working: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)
+    monkeypatch.setattr("app.tracking.waiting.HEARTBEAT", 0.05)
     async with (
         served(working) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as client,
