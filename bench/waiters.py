@@ -82,6 +82,8 @@ async def stream(url: httpx.URL, told: dict[str, float]) -> None:
     reader, writer = await asyncio.open_connection(url.host, url.port, limit=2**20)
     writer.write(f"GET /v1/events/stream HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode())
     try:
+        if b" 200 " not in (first := await reader.readline()):
+            raise world.RowFailed(f"a stream was answered {first!r}")
         while line := await reader.readline():
             if line.startswith(b"data: "):
                 found = re.search(rb'"task_id":"([^"]+)"', line)

@@ -96,7 +96,7 @@ async def _start(
 ) -> int:
     """Where the stream begins. What it would end with at once is told here: a stream that has begun cannot."""
     after = last_event_id or query.after or LATEST
-    position = await service.feed.latest() if after == LATEST else min(int(after), GREATEST)
+    position = await service.waiting.latest() if after == LATEST else min(int(after), GREATEST)
     await service.waiting.check(position)
     return position
 

@@ -69,8 +69,10 @@ class Waiting:
 
     async def page(self, after: int, wanted: FeedFilter, *, limit: int, seconds: float) -> Page:
         """The next events after a position, as soon as there are any. Raises FeedPositionLost, TooManyWaiting."""
-        page = await self._feed.read(after, wanted, limit=limit)
-        if page.events or seconds <= 0:
+        if seconds <= 0:
+            return await self._feed.read(after, wanted, limit=limit)
+        page = await self._next(after, wanted, limit)
+        if page.events:
             return page
         until = self._clock.monotonic() + seconds
         with self._follower.watch() as watch:
@@ -92,12 +94,20 @@ class Waiting:
                 yield page
                 after = page.next_after
 
+    async def latest(self) -> int:
+        """A position after all that this process told by now: without the database, while somebody is waiting."""
+        position = self._follower.position
+        if self._follower.recent(position, FeedFilter(), 1) is not None:
+            return position
+        return await self._feed.latest()
+
     async def check(self, after: int) -> None:
         """Raises what `pages` from this position would end with."""
         with self._follower.watch():
-            await self._feed.read(after, FeedFilter(), limit=1)
+            await self._next(after, FeedFilter(), 1)
 
     async def _next(self, after: int, wanted: FeedFilter, limit: int) -> Page:
+        """From memory, which may be a moment behind, but then the follower is about to tell; else from the database."""
         recent = self._follower.recent(after, wanted, limit)
         return recent if recent is not None else await self._feed.read(after, wanted, limit=limit)
 
