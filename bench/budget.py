@@ -11,11 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
-import os
-import platform
 import re
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
@@ -32,6 +29,7 @@ import httpx
 from app.provider.client import DESCRIBE_RECORD_STATUS, DESCRIBE_TASKS
 from bench import limiters, world
 from bench.limiters import LimiterRow
+from bench.report import machine, say
 from bench.world import LATENCIES, Latency, Made, Postgres, Program, Result, RowFailed, Service, Stage
 
 LIMIT = 10
@@ -266,13 +264,6 @@ async def measure_all(rows: Sequence[Row], stage: Stage, jobs: int) -> Results:
     return results
 
 
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-# -- the tables
-
-
 def markdown(rows: Sequence[Row], results: Results, conditions: str) -> str:
     """All tables; a result with a fault is in bold."""
     service = [row for row in rows if isinstance(row, ServiceRow)]
@@ -296,12 +287,7 @@ def table(head: Sequence[str], rows: Sequence[Row], results: Results) -> str:
 
 def conditions(options: argparse.Namespace, postgres: Postgres | None) -> str:
     """On what this was measured."""
-    versions = [f"Python {platform.python_version()}", f"SQLite {sqlite3.sqlite_version}"]
-    versions += [postgres.version()] if postgres else []
-    return (
-        f"{options.tasks} tasks due at once; {options.jobs} rows at a time; {platform.system()} {platform.machine()}, "
-        f"{os.cpu_count()} processors; {', '.join(versions)}."
-    )
+    return f"{options.tasks} tasks due at once; {options.jobs} rows at a time; {machine(postgres)}"
 
 
 # -- the command line

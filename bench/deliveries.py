@@ -13,10 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import re
-import sqlite3
 import sys
 import tempfile
 import time
@@ -30,8 +27,8 @@ from pathlib import Path
 import httpx
 
 from bench import world
-from bench.ingest import quantile, say
-from bench.world import Postgres, Result, RowFailed, Service, Stage
+from bench.report import machine, measure_all, quantile
+from bench.world import Postgres, Result, Service, Stage
 
 LEAST = 300.0
 """Deliveries for a second of processor time."""
@@ -246,19 +243,6 @@ def result(seen: Observed) -> Result:
 # -- all rows
 
 
-async def measure_all(rows: Sequence[Row], stage: Stage, load: Load) -> dict[str, Result]:
-    """What each row came to, one after the other; one that could not be measured is missing."""
-    results: dict[str, Result] = {}
-    for row in rows:
-        try:
-            results[row.name] = came = await row.measure(stage.of(row.name), load)
-        except (RowFailed, httpx.HTTPError, OSError) as error:
-            say(f"{row.name}: NOT MEASURED: {error!r}")
-            continue
-        say("  ".join([f"{row.name}:", *came.cells, *(f"<- {fault}" for fault in came.faults)]))
-    return results
-
-
 def markdown(rows: Sequence[Row], results: dict[str, Result], conditions: str) -> str:
     """The table; a result with a fault is in bold."""
     lines: list[Sequence[str]] = [HEAD, ("---", *["---:"] * (len(HEAD) - 1))]
@@ -269,12 +253,9 @@ def markdown(rows: Sequence[Row], results: dict[str, Result], conditions: str) -
 
 
 def conditions(load: Load, postgres: Postgres | None) -> str:
-    versions = [f"Python {platform.python_version()}", f"SQLite {sqlite3.sqlite_version}"]
-    versions += [postgres.version()] if postgres else []
     return (
         f"{load.light:g} events a second for {load.seconds:g} s, then {load.burst:,} at once; 4 subscriptions, one of "
-        f"them hanging throughout; {platform.system()} {platform.machine()}, {os.cpu_count()} processors; "
-        f"{', '.join(versions)}."
+        f"them hanging throughout; {machine(postgres)}"
     )
 
 

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import platform
 import re
-import sqlite3
 import sys
 import tempfile
 import time
@@ -30,6 +27,7 @@ from bench import live, virtual
 from bench.baselines import ROUND_ROBIN, poll_every
 from bench.bound import lower_bound
 from bench.recordings import Found, Recording, draw
+from bench.report import machine, say
 
 PERMITS = 10
 RATE = PERMITS / (COOL_DOWN + live.RTT)
@@ -179,10 +177,6 @@ def measure_all(rows: Sequence[Row], jobs: int) -> dict[Row, Result]:
     return results
 
 
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 # -- the tables
 
 
@@ -209,8 +203,7 @@ def conditions(options: argparse.Namespace, seconds: float) -> str:
     return (
         f"Seconds late. {options.hours:g} hours measured in each world; round trip {live.RTT * 1000:.0f} ms, so "
         f"{RATE:.2f} calls/s at most; seed {options.seed}. {seconds / 60:.0f} minutes, {options.jobs} rows at a time; "
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors; Python {platform.python_version()}, "
-        f"SQLite {sqlite3.sqlite_version}."
+        f"{machine()}"
     )
 
 

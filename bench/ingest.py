@@ -11,14 +11,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import math
-import os
-import platform
 import random
 import re
 import secrets
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
@@ -32,7 +28,8 @@ import httpx
 
 from app.provider.simulator import DESCRIBE, LIST, Callback, Event
 from bench import world
-from bench.world import APP_ID, Latency, Postgres, Provider, Result, RowFailed, Service, Stage
+from bench.report import machine, measure_all, quantile
+from bench.world import APP_ID, Latency, Postgres, Provider, Result, Service, Stage
 
 MOST_MS = 50.0
 """The 99th percentile of the time from when a callback was to be sent until it was answered."""
@@ -315,31 +312,9 @@ def faults(seen: Observed, *, p99: float) -> list[str]:
     return [fault for fault, holds in checks.items() if not holds]
 
 
-def quantile(values: Sequence[float], part: float) -> float:
-    """The least of the values that so large a part of them does not exceed."""
-    return sorted(values)[max(math.ceil(part * len(values)), 1) - 1]
-
-
 # -- all rows
 
 ROWS = [Row(database, swept) for database in DATABASES for swept in (False, True)]
-
-
-async def measure_all(rows: Sequence[Row], stage: Stage, load: Load) -> dict[str, Result]:
-    """What each row came to, one after the other; one that could not be measured is missing."""
-    results: dict[str, Result] = {}
-    for row in rows:
-        try:
-            results[row.name] = came = await row.measure(stage.of(row.name), load)
-        except (RowFailed, httpx.HTTPError, OSError) as error:
-            say(f"{row.name}: NOT MEASURED: {error!r}")
-            continue
-        say("  ".join([f"{row.name}:", *came.cells, *(f"<- {fault}" for fault in came.faults)]))
-    return results
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def markdown(rows: Sequence[Row], results: dict[str, Result], conditions: str) -> str:
@@ -354,11 +329,9 @@ def markdown(rows: Sequence[Row], results: dict[str, Result], conditions: str) -
 
 def conditions(load: Load, postgres: Postgres | None) -> str:
     """On what this was measured."""
-    versions = [f"Python {platform.python_version()}", f"SQLite {sqlite3.sqlite_version}"]
-    versions += [postgres.version()] if postgres else []
     return (
         f"{load.rate:g} callbacks a second for {load.seconds:g} s; {TASKS} tasks due at once, round trip {LATENCY}; "
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors; {', '.join(versions)}."
+        f"{machine(postgres)}"
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import os
 import platform
 import re
@@ -27,6 +26,7 @@ from pathlib import Path
 import httpx
 
 from bench import world
+from bench.report import quantile
 from bench.world import Postgres, Service
 
 LATE_MS = 100.0
@@ -175,11 +175,6 @@ def summary(
 
 def times(values: Sequence[float]) -> str:
     return " / ".join(f"{max(quantile(values, part), 0.0):.0f}" for part in (0.5, 0.99, 1.0)) + " ms" if values else "-"
-
-
-def quantile(values: Sequence[float], part: float) -> float:
-    """The least of the values that so large a part of them does not exceed."""
-    return sorted(values)[max(math.ceil(part * len(values)), 1) - 1]
 
 
 HEAD: tuple[str, ...] = (

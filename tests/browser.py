@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -22,6 +22,11 @@ FLAGS = [
 ]
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
 PHONE = {"width": 360, "height": 740}
+
+SOON = 15_000
+"""Milliseconds in which a page shows what it should, on a machine that is busy with other tests."""
+
+expect.set_options(timeout=SOON)
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: install Debian's `chromium` to test the pages")
 

@@ -20,7 +20,7 @@ from app.settings import load_settings
 from app.store import schema
 from app.store.engine import Database
 from app.wiring import open_service
-from tests.browser import PHONE, is_too_wide, needs_browser, open_browser, open_page, violations
+from tests.browser import PHONE, SOON, is_too_wide, needs_browser, open_browser, open_page, violations
 from tests.test_operation import Process, environment, program
 from tests.world import APP, SECRET, observe, open_client, register, seen_file, task_id
 
@@ -29,7 +29,6 @@ pytestmark = needs_browser
 CALLBACK_SECRET = "callback-secret-of-app-1"
 READ_KEY, WRITE_KEY = "secret-of-read-keys", "secret-of-write-keys"
 KEYS = f"reader:read:{READ_KEY},writer:write:{WRITE_KEY}"
-SOON = 15_000  # ms
 
 HTML = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
 BAD_URL = "javascript:window.hacked=1"
@@ -124,7 +123,8 @@ async def test_a_recording_is_seen_to_settle_without_a_reload(place: Place, brow
         await page.evaluate("() => { window.same = true; }")
         await place.register(one)
         line = page.locator("#newest tbody tr", has_text=one)
-        await expect(line).to_contain_text("ongoing", timeout=SOON)
+        # On a busy machine the page may be slower than the recording.
+        await expect(line).to_contain_text(re.compile("ongoing|uploaded"), timeout=SOON)
         link = line.get_by_role("link")
         await link.focus()
         await expect(line).to_contain_text("uploaded", timeout=SOON)
@@ -162,7 +162,7 @@ async def test_webhooks_that_do_not_get_through_are_told(tmp_path: Path, browser
             answer = await client.post("/v1/subscriptions", json=wanted)
             assert answer.status_code == 201, answer.text
             await place.register(place.simulator.start("normal", duration=6000))
-            for _ in range(50):
+            for _ in range(150):
                 if (await client.get("/v1/subscriptions")).json()["items"][0]["failing_since"]:
                     break
                 await asyncio.sleep(0.1)

@@ -32,7 +32,7 @@ class Process:
 
     async def until_ready(self) -> None:
         assert self.process.stderr is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):  # a second where nothing else runs
             while not self.url:
                 line = (await self.process.stderr.readline()).decode()
                 assert line, f"it ended before it was ready: {self.said}"

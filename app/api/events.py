@@ -35,7 +35,13 @@ class FeedFilterQuery(BaseModel):
     types: Annotated[tuple[FeedType, ...], Split, Field(description=ANY)] = ()
     task_id: Annotated[Ids, Field(description="At most 100.")] = ()
     app_id: AppId = None
-    label: LabelFilters = ()
+    label: Annotated[
+        LabelFilters,
+        Field(
+            description="`key:value`; repeat it for several, all must match. `task.deleted` comes whatever the labels "
+            "were: they are erased."
+        ),
+    ] = ()
 
     def to_filter(self) -> FeedFilter:
         labels = label_pairs(self.label)

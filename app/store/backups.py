@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 
 from app.core.recording import BACKUP_WARNING
 from app.store.engine import Connection
@@ -23,7 +24,17 @@ async def due(connection: Connection, *, now: datetime, limit: int) -> list[tupl
     return [(found.task_id, found.file_id) for found in await connection.execute(statement.limit(limit))]
 
 
-async def told(connection: Connection, task_id: str, file_id: str, *, gone: bool) -> None:
-    """Something was told of a file's copy."""
-    here = (_FILES.c.task_id == task_id, _FILES.c.file_id == file_id)
-    await connection.execute(update(_FILES).where(*here).values(backup_told=GONE if gone else GOES))
+async def told(connection: Connection, about: Sequence[tuple[str, str, bool]]) -> None:
+    """Of these files' copies (task id, file id) it was told that they go, or that they are gone."""
+    if about:
+        rows = [
+            {"of_task": task_id, "of_file": file_id, "told": GONE if gone else GOES} for task_id, file_id, gone in about
+        ]
+        await connection.execute(_TOLD, rows)
+
+
+_TOLD = (
+    update(_FILES)
+    .where(_FILES.c.task_id == bindparam("of_task"), _FILES.c.file_id == bindparam("of_file"))
+    .values(backup_told=bindparam("told"))
+)

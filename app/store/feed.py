@@ -17,7 +17,7 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, delete, exists, false, func, select, text
+from sqlalchemy import ColumnElement, Select, case, delete, exists, false, func, or_, select, text
 
 from app.core.public import CALLBACK_RECEIVED
 from app.store.engine import Connection
@@ -31,6 +31,8 @@ SCANNED = 2000
 JUMP = 1_000_000
 """Places left out at each start on SQLite."""
 
+DELETED = "task.deleted"
+
 PURGED = -1
 """``lost_positions.after`` of what was purged."""
 
@@ -42,7 +44,8 @@ _LABEL_KEY = re.compile(r"[a-z0-9._-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedFilter:
-    """What the feed is narrowed to; None and empty mean: not at all. ``labels``: as the event shows them."""
+    """What the feed is narrowed to; None and empty mean: not at all. ``labels``: as the event shows them; a deletion
+    shows none, its task's are erased, and whoever follows by labels must hear of it all the same."""
 
     types: tuple[str, ...] = ()
     task_id: tuple[str, ...] = ()
@@ -56,7 +59,7 @@ class FeedFilter:
             (event.type in self.types if self.types else event.type != CALLBACK_RECEIVED)
             and (not self.task_id or event.task_id in self.task_id)
             and self.app_id in (None, event.app_id)
-            and all(labels.get(key) == value for key, value in self.labels)
+            and (event.type == DELETED or all(labels.get(key) == value for key, value in self.labels))
         )
 
 
@@ -138,7 +141,8 @@ def _conditions(wanted: FeedFilter) -> list[ColumnElement[bool]]:
     for key, value in wanted.labels:
         # No task has another key, and it would need quoting in a path.
         fits = _LABEL_KEY.fullmatch(key)
-        conditions.append(row.data["task", "labels", key].as_string() == value if fits else false())
+        shown = row.data["task", "labels", key].as_string() == value if fits else false()
+        conditions.append(or_(row.type == DELETED, shown))
     return conditions
 
 

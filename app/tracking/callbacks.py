@@ -181,7 +181,8 @@ class Callbacks:
         now = self._clock.now()
         ids = sorted({one.letter.task_id for one in batch if one.letter.task_id})
         tasks = await task_store.find_tasks(connection, ids, lock=True) if ids else {}
-        # Only under the lock: a copy may be coming in at another process, which waits for it and then sees ours.
+        # Only under a lock: a copy may be coming in at another process, which waits for it and then sees ours.
+        await store.hold(connection, [one.letter.signed for one in batch if one.letter.task_id not in tasks])
         judged = await self._judge(connection, batch)
         buried = await store.buried(connection, [id_ for id_ in ids if id_ not in tasks], now=now)
         if self._discover:

@@ -136,15 +136,18 @@ class Housekeeping:
     async def _backups(self, connection: Connection, now: datetime) -> int:
         """Say of copies in the provider's backup store that they go within a day, and that they are gone."""
         due = await backups.due(connection, now=now, limit=BATCH)
-        rows = []
-        for task in (await self._whole(connection, sorted({task_id for task_id, _ in due}))).values():
-            watched = with_backups_watched(task, now=now)
-            after = await self._changes.save(connection, task, watched, source="timer", now=now)
-            for file in (after.files[file_id] for task_id, file_id in due if task_id == task.task_id):
-                gone = file.backup_expires_at is not None and now >= file.backup_expires_at
-                rows.append(self._changes.row(backup_notice(after, file, gone=gone), after, source="timer", now=now))
-                await backups.told(connection, task.task_id, file.seen.file_id, gone=gone)
+        found = await self._whole(connection, sorted({task_id for task_id, _ in due}))
+        moves = [(task, with_backups_watched(task, now=now)) for task in found.values()]
+        rows, told = [], []
+        for task in await self._changes.save_all(connection, moves, source="timer", now=now):
+            for file in (task.files.get(file_id) for task_id, file_id in due if task_id == task.task_id):
+                if file is None or file.backup_expires_at is None:
+                    continue  # it was delivered, or its task deleted, in the moment before the lock
+                gone = now >= file.backup_expires_at
+                rows.append(self._changes.row(backup_notice(task, file, gone=gone), task, source="timer", now=now))
+                told.append((task.task_id, file.seen.file_id, gone))
         await event_store.add(connection, rows)
+        await backups.told(connection, told)
         return len(due)
 
     async def _whole(self, connection: Connection, ids: list[str]) -> Mapping[str, Task]:

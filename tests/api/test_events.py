@@ -83,10 +83,12 @@ FILTERS: list[tuple[dict[str, Any], list[int]]] = [
     ({"task_id": task_id(9)}, []),
     ({"app_id": OTHER_APP}, [1, 4]),
     ({"app_id": 77}, []),
-    ({"label": "team:x"}, [4]),
-    ({"label": "team:y"}, [1]),
-    ({"label": ["team:x", "note:a:b,c"]}, [4]),
-    ({"label": ["team:x", "team:y"]}, []),
+    ({"label": "team:x"}, [4, 5]),  # whoever follows by labels hears of each deletion
+    ({"label": "team:y"}, [1, 5]),
+    ({"label": ["team:x", "note:a:b,c"]}, [4, 5]),
+    ({"label": ["team:x", "team:y"]}, [5]),
+    ({"label": "team:x", "app_id": OTHER_APP}, [4]),
+    ({"label": "team:x", "types": "task.updated"}, [4]),
     ({"types": "task.updated", "task_id": task_id(1), "app_id": 1}, [2]),
 ]
 

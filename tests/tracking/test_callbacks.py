@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from app.core.recording import FileStatus, Outcome, Status, Task, Tracking
 from app.core.signing import callback_signature
@@ -17,7 +17,6 @@ from app.errors import CallbackRefused, CallbackUnreadable, DatabaseUnavailable
 from app.store import callbacks as store
 from app.store.callbacks import CallbackFilter, Stored
 from app.store.models import PollRow
-from app.store.tasks import find_tasks
 from app.tracking.callbacks import KEPT_OF_ONE_SIGNATURE
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service
@@ -305,19 +304,37 @@ async def test_a_repeat_has_no_effect(service: Service, clock: HandClock) -> Non
     assert [one.body is None for one in await arrived(service)] == [True, False]
 
 
-async def test_of_copies_that_come_to_two_processes_at_once_one_counts(
-    service: Service, settings: MakeSettings, clock: HandClock
-) -> None:
-    await register(service)
-    copy = body(service, 4)
-    async with open_service(settings(zego_callback_secret=CALLBACK_SECRET), clock=clock) as other:
+async def receive_at_once(service: Service, settings: MakeSettings, *bodies: bytes) -> list[str]:
+    """Callbacks that come to two processes, of which neither can store any before both have come as far as they can."""
+    async with open_service(settings(zego_callback_secret=CALLBACK_SECRET), clock=service.clock) as other:
         async with service.database.write() as connection:
-            await find_tasks(connection, [task_id()], lock=True)
-            at_once = [asyncio.create_task(one.callbacks.receive(copy)) for one in (service, other)]
-            await asyncio.sleep(0.3)  # both have come as far as they can
+            if not service.database.is_sqlite:
+                await connection.execute(text("LOCK TABLE callbacks IN SHARE MODE"))
+            to = zip((service, other), bodies, strict=True)
+            at_once = [asyncio.create_task(one.callbacks.receive(body)) for one, body in to]
+            await asyncio.sleep(0.3)
         await asyncio.gather(*at_once)
-    assert sorted(one.verdict for one in await arrived(service)) == ["accepted", "repeat"]
+    return sorted(one.verdict for one in await arrived(service))
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_of_copies_that_come_to_two_processes_at_once_one_counts(
+    service: Service, settings: MakeSettings, before: bool
+) -> None:
+    if before:
+        await register(service)
+    copy = body(service, 4)
+    assert await receive_at_once(service, settings, copy, copy) == ["accepted", "repeat"]
+    if not before:
+        await register(service)
     assert (await history(service)).count("callback.received") == 1
+
+
+async def test_of_two_bodies_with_one_signature_that_come_at_once_one_is_suspicious(
+    service: Service, settings: MakeSettings
+) -> None:
+    bodies = [body(service, 4, number, nonce="7") for number in (0, 1)]
+    assert await receive_at_once(service, settings, *bodies) == ["accepted", "suspicious"]
 
 
 async def test_a_signature_with_another_body_is_suspicious_and_only_hurries(service: Service, clock: HandClock) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select
 
-from app.core.recording import Attention, FileStatus, Outcome, Status, Tracking
+from app.core.recording import Attention, FileStatus, Observation, Outcome, Status, Tracking
 from app.core.schedule import claim_order
 from app.errors import TaskUnknown
+from app.provider.client import Described
 from app.store import polls
 from app.store.models import PollRow
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service
-from tests.world import APP, OTHER_APP, TWO_APPS, HandClock, MakeSettings, fail, observe, seen_file, task_id
+from tests.world import APP, OTHER_APP, TWO_APPS, HandClock, MakeSettings, claim, fail, observe, seen_file, task_id
 
 DAYS = timedelta(days=1)
 
@@ -192,6 +194,26 @@ async def test_a_copy_that_was_delivered_meanwhile_is_not_warned_of(service: Ser
     clock.advance(2 * 86400)
     await service.housekeeping.run_once()
     assert "file.backup_expired" not in await events(service)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # on SQLite nothing comes in between
+async def test_a_copy_that_is_delivered_in_the_moment_before_the_warning_is_not_warned_of(
+    service: Service, clock: HandClock
+) -> None:
+    await register(service)
+    copy, whole = seen_file("a", FileStatus.UPLOADED_TO_BACKUP), seen_file("a", FileStatus.UPLOADED)
+    await observe(service, task_id(), Status.COMPLETED, copy, began_at=clock.now())
+    clock.advance(2 * 86400)
+    claimed = await claim(service, task_id())
+    seen = Observation(claim_no=claimed.claim_no, asked_at=clock.now(), status=Status.COMPLETED, files=(whole,))
+    async with service.database.write() as connection:
+        await service.observations.observe(connection, claimed, Described(seen, "{}", request_id="request"))
+        housekeeping = asyncio.create_task(service.housekeeping.run_once())
+        await asyncio.sleep(0.3)  # it found the copy, and waits for its task
+        assert not housekeeping.done()
+    await housekeeping
+    assert not [one for one in await events(service) if one.startswith("file.backup")]
+    assert (await service.tasks.get(task_id())).attention == Attention(0)
 
 
 async def test_after_a_long_absence_only_the_end_of_a_copy_is_told(service: Service, clock: HandClock) -> None:
