@@ -52,7 +52,7 @@ class Policy:
     uploading_most: timedelta = timedelta(minutes=3)
     uploading_after_long: timedelta = timedelta(minutes=10)
     each_file: timedelta = timedelta(milliseconds=5)
-    """Polls of a task come no faster than so much for each of its files: reading ten thousand takes a second."""
+    """Polls of a task come no faster than so much for each of its files: taking in ten thousand takes seconds."""
     retry_first: timedelta = timedelta(seconds=5)
     retry_most: timedelta = timedelta(minutes=10)
     looks_after_settling: tuple[timedelta, ...] = (
