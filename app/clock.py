@@ -79,3 +79,8 @@ class SystemClock:
 def wall_time() -> datetime:
     """The machine's own wall clock, for databases that have none of their own (SQLite)."""
     return datetime.fromtimestamp(time.time(), UTC)
+
+
+def machine_seconds() -> float:
+    """The machine's own monotonic clock, for what it does by itself, such as a statement of SQLite."""
+    return time.monotonic()

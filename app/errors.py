@@ -168,6 +168,10 @@ Reached = Literal["no", "yes", "perhaps"]
 """Whether a request reached the provider: not one byte left; it was answered; or nobody knows, it may still arrive."""
 
 
+MESSAGE_LIMIT = 500
+"""Characters of a provider error's message: it is stored with its task and shown."""
+
+
 class ProviderError(RecorderError):
     """A call to the provider that told nothing about its task.
 
@@ -175,6 +179,7 @@ class ProviderError(RecorderError):
     """
 
     def __init__(self, code: str, message: str, *, request_id: str | None = None, reached: Reached = "yes") -> None:
+        message = message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
         super().__init__(f"{code}: {message}" + (f" (RequestId {request_id})" if request_id else ""))
         self.code, self.message, self.request_id, self.reached = code, message, request_id, reached
 

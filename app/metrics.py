@@ -48,6 +48,14 @@ CALL_SECONDS = _histogram(
     "provider_call_duration_seconds", "From the first byte sent to the last received, of calls that were answered.",
     "app_id", "action", buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 8),
 )  # fmt: skip
+ANSWERS_REFUSED = _counter(
+    "provider_answers_refused", "Answers about tasks that could not be believed or read, by the code in last_error.",
+    "app_id", "code",
+)  # fmt: skip
+ANSWERS_IGNORED = _counter(
+    "provider_values_ignored", "Values in answers that counted as absent: texts too long, impossible times.",
+    "app_id", "kind",
+)  # fmt: skip
 PERMITS_LIMIT = _gauge("budget_limit_permits", f"Calls the provider allows in a second. {ALIKE}", "app_id", "action")
 PERMITS_ALLOWED = _gauge(
     "budget_allowed_permits", f"Permits left by throttling and by operators. {ALIKE}", "app_id", "action"

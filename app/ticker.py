@@ -8,17 +8,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from app import metrics
-from app.clock import Clock
+from app.clock import Clock, wall_time
 from app.errors import DatabaseUnavailable
 from app.store.engine import work_in_background
 
 log = structlog.get_logger(__name__)
+
+
+WATCH_EVERY = 1.0
+"""Seconds between two looks whether the machine's clock stepped back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Ticker:
         self._idle.set()
         self._alive_at: dict[str, float] = {}
         self._stopping = False
+        self._watch: asyncio.Task[None] | None = None
         # A tick that comes while its job still runs has nothing to do: the running job looks for new work itself.
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
@@ -70,14 +75,15 @@ class Ticker:
                 args=[job],
                 id=job.name,
                 seconds=job.every.total_seconds(),
-                next_run_time=datetime.now(UTC),  # noqa: TID251 - the scheduler goes by its own wall clock
+                next_run_time=wall_time(),
             )
         self._scheduler.start()
+        self._watch = asyncio.create_task(self._mind_the_clock())
 
     def wake(self, name: str) -> None:
         """Run a job now rather than at its next tick."""
         if not self._stopping and self._scheduler.running and name not in self._running:
-            self._scheduler.modify_job(name, next_run_time=datetime.now(UTC))  # noqa: TID251 - as above
+            self._scheduler.modify_job(name, next_run_time=wall_time())
 
     def beat(self, name: str) -> None:
         """A long run is getting on with its work."""
@@ -94,11 +100,25 @@ class Ticker:
     async def stop(self) -> None:
         """Start no more runs and wait for those under way."""
         self._stopping = True
+        if self._watch is not None:
+            self._watch.cancel()
         if self._scheduler.running:
             self._scheduler.pause()
             await self._idle.wait()
             self._scheduler.shutdown(wait=False)
             await asyncio.sleep(0)
+
+    async def _mind_the_clock(self) -> None:
+        """APScheduler goes by the machine's wall clock: where that steps back, no job would run until it caught up."""
+        loop = asyncio.get_running_loop()
+        ahead = wall_time().timestamp() - loop.time()
+        while True:
+            await asyncio.sleep(WATCH_EVERY)
+            before, ahead = ahead, wall_time().timestamp() - loop.time()
+            if before - ahead > WATCH_EVERY / 2:
+                log.warning("the machine's clock stepped back", seconds=round(before - ahead, 3))
+                for name in self._jobs:  # one that runs too: its next run has the wrong date as well
+                    self._scheduler.modify_job(name, next_run_time=wall_time())
 
     async def _run(self, job: Job) -> None:
         if self._stopping:

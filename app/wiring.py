@@ -47,6 +47,7 @@ from app.tracking.statistics import Statistics
 from app.tracking.subscriptions import Subscriptions
 from app.tracking.sweeper import Sweeper
 from app.tracking.tasks import Tasks
+from app.tracking.timekeeping import Timekeeping
 from app.tracking.waiting import Waiting
 from app.tracking.webhooks import Webhooks
 
@@ -77,6 +78,7 @@ class Service:
     list_budgets: dict[int, Budget]
     poller: Poller
     sweeper: Sweeper
+    timekeeping: Timekeeping
     paces: Paces
     stats: Statistics
     apps: Apps
@@ -238,6 +240,7 @@ def _build(
         keep=timedelta(days=settings.retention_days) or None,
         alive=lambda: ticker.beat("housekeeping"),
     )
+    timekeeping = Timekeeping(database, clock, policy, app_ids=budgets, pace=paces.of, sweep_every=every)
     rules = Rules(
         settings.webhook_allow_http, settings.webhook_allowed_networks, frozenset(settings.webhook_allowed_ports)
     )
@@ -256,10 +259,12 @@ def _build(
     jobs = [
         Job("pace", paces.run_once, every=timedelta(seconds=5)),
         Job("checkpoint", database.checkpoint, every=timedelta(seconds=5)),
-        Job("clock", database.synchronise, every=timedelta(minutes=1)),
     ]
-    if role != "api":
+    if role == "api":
+        jobs.append(Job("clock", database.synchronise, every=timedelta(minutes=1)))
+    else:
         jobs += [
+            Job("clock", timekeeping.run_once, every=timedelta(minutes=1)),
             Job("poll", poller.run_once, every=timedelta(seconds=TICK)),
             Job("deliver", webhooks.run_once, every=DELIVER_EVERY),
             Job("housekeeping", housekeeping.run_once, every=timedelta(minutes=1)),
@@ -292,6 +297,7 @@ def _build(
         list_budgets=list_budgets,
         poller=poller,
         sweeper=sweeper,
+        timekeeping=timekeeping,
         paces=paces,
         stats=Statistics(database, clock, budgets, list_budgets, paces, callbacks, sweeping=bool(every)),
         apps=Apps(database, budgets, list_budgets),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,6 +22,10 @@ from app.store.engine import Database
 from app.store.models import Base
 from app.wiring import Service, open_service
 from tests.world import APP, SECRET, BreakableDatabase, Gate, HandClock, MakeSettings, open_client
+
+os.environ["TZ"] = "Pacific/Apia"
+"""Every test, and every process that a test starts, lives half a day from UTC: a local time never passes for UTC."""
+time.tzset()
 
 
 @pytest.fixture(scope="session", autouse=True)

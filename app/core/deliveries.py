@@ -35,6 +35,9 @@ SCHEDULE = (
 
 JITTER = 0.2
 LONGEST_RETRY_AFTER = timedelta(hours=12)
+LONGEST_WAIT = max(LONGEST_RETRY_AFTER, max(SCHEDULE) * (1 + JITTER))
+"""Between two attempts, whatever the subscriber asks for."""
+
 FAILING_FOR = timedelta(days=5)
 """A subscription that has had no success for so long is disabled at its next failure."""
 

@@ -143,7 +143,7 @@ def hurry(task: Task, callback: Callback | None, *, now: datetime) -> tuple[Task
     planned, told = task.polling.next_poll_at, task.told
     if callback is not None and (callback.event in CHATTER or (callback.images and not callback.media)):
         last = task.polling.last_polled_at
-        at = max(now, (last or now) + CHATTER_EVERY)
+        at = max(now, min(last or now, now) + CHATTER_EVERY)
     else:
         burst = HURRIES_AT_ONCE * HURRY_EVERY
         used_until = min(max(now, told.hurries_until or now), now + burst) + HURRY_EVERY

@@ -152,9 +152,10 @@ def is_over(task: Task) -> bool:
 
 def known_end(task: Task) -> datetime | None:
     """When a task ended: as told, or as first seen if it was not told, or told by a clock that is ahead of ours."""
-    if task.ended_at is None or task.end_last_asked_at is None or task.ended_at > task.end_last_asked_at:
+    told = task.ended_at
+    if told is None or task.end_last_asked_at is None or told > task.end_last_asked_at or not task.is_possible(told):
         return task.end_first_asked_at
-    return task.ended_at
+    return told
 
 
 def empty_list_grace(status: Status) -> timedelta:

@@ -16,6 +16,10 @@ T = TypeVar("T")
 QUERY_WINDOW = timedelta(days=3)
 """The provider answers only for tasks that started less than this ago (DescribeRecordStatus, all editions)."""
 
+SLACK = timedelta(days=1)
+"""How far a time told by the provider may lie outside the window around a task's registration, by a clock gone wrong;
+what lies farther out cannot be (seconds for milliseconds, another year) and decides nothing."""
+
 BACKUP_KEPT = timedelta(days=3)
 """How long the provider keeps a file in its backup store; when that begins is not documented."""
 
@@ -255,10 +259,16 @@ class Task:
         start, basis = self._start
         return start + QUERY_WINDOW, basis
 
+    def is_possible(self, moment: datetime) -> bool:
+        """Whether this task can have begun or ended then, as the provider tells times."""
+        return -QUERY_WINDOW - SLACK <= moment - self.registered_at <= QUERY_WINDOW + SLACK
+
     @property
     def _start(self) -> tuple[datetime, Basis]:
         if self.began_at is not None:
-            return self.began_at, Basis.PROVIDER
+            # It began before it was registered, so this is never too early.
+            possible = self.is_possible(self.began_at)
+            return (self.began_at, Basis.PROVIDER) if possible else (self.registered_at, Basis.REGISTRATION)
         if self.started_at is not None:
             return self.started_at, Basis.CALLER
         hint = creation_time(self.task_id)

@@ -51,6 +51,8 @@ class Policy:
     uploading_early: timedelta = timedelta(seconds=5)
     uploading_most: timedelta = timedelta(minutes=3)
     uploading_after_long: timedelta = timedelta(minutes=10)
+    each_file: timedelta = timedelta(milliseconds=5)
+    """Polls of a task come no faster than so much for each of its files: taking in ten thousand takes seconds."""
     retry_first: timedelta = timedelta(seconds=5)
     retry_most: timedelta = timedelta(minutes=10)
     looks_after_settling: tuple[timedelta, ...] = (
@@ -146,6 +148,9 @@ def next_poll(task: Task, *, now: datetime, jitter: float, policy: Policy, pace:
     else:
         wait, early = _while_recording(task, now=now, policy=policy, pace=pace)
         urgency, wait = Urgency.ROUTINE, wait * spread
+    if early is not None:
+        least = sum(task.file_counts.values()) * policy.each_file
+        early, wait = max(early, least), max(wait, least)
     at = now + wait
     point = _point_before(at, task, now=now, policy=policy)
     deadline = task.window[0]
@@ -161,6 +166,13 @@ def backoff(failures: int, *, jitter: float, policy: Policy) -> timedelta:
     """The wait after the ``failures``-th failure in a row: doubling, between half and the whole of it at random."""
     doubled = policy.retry_first * (1 << min(failures - 1, 20))
     return min(doubled, policy.retry_most) * (0.5 + 0.5 * jitter)
+
+
+def longest_wait(policy: Policy, pace: Pace) -> timedelta:
+    """How far ahead a followed task's next poll is planned at most."""
+    young = math.sqrt(policy.typical_length.total_seconds() * pace.crowding.total_seconds()) * SECOND
+    waits = (policy.retry_most, policy.uploading_after_long, policy.vouched, policy.recording, young)
+    return 1.2 * max(*waits, pace.crowding + pace.waiting)
 
 
 def _while_recording(task: Task, *, now: datetime, policy: Policy, pace: Pace) -> tuple[timedelta, timedelta | None]:

@@ -21,7 +21,8 @@ from app.core.recording import SeenFile
 from app.core.signing import callback_signature
 from app.core.told import CallbackEvent, Playlist
 from app.errors import CallbackUnreadable
-from app.provider.wire import Integer, Positive, WireFile, Words, clean, seen_file
+from app.provider.fields import Integer, Positive, Words, clean
+from app.provider.wire import WireFile, seen_file
 
 EVENTS = {
     1: CallbackEvent.UPLOAD_FINISHED,

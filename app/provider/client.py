@@ -6,8 +6,8 @@ call may be cut off at its deadline without harm to any other.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -17,9 +17,11 @@ from app.clock import Clock
 from app.core.recording import Observation
 from app.core.signing import request_signature
 from app.core.sweeping import Span
-from app.errors import AnswerUnknown, NeverSent, ProviderError, ProviderUnavailable, Reached
+from app.errors import NeverSent, ProviderError, ProviderUnavailable, Reached
+from app.provider.fields import clean
+from app.provider.reading import Reading, has_surplus
 from app.provider.task_list import ListPage, read_list
-from app.provider.wire import Envelope, clean, read_envelope, read_task
+from app.provider.wire import Envelope, ignored, read_envelope, read_task
 
 DESCRIBE_RECORD_STATUS = "DescribeRecordStatus"
 DESCRIBE_TASKS = "DescribeTasks"
@@ -27,8 +29,9 @@ DESCRIBE_TASKS = "DescribeTasks"
 PAGE_SIZE = 50
 """Tasks on a page of the list: the most that it gives."""
 
-ANSWER_LIMIT = 16 * 1024 * 1024
-"""Bytes of an answer; a file takes some 700."""
+
+CONNECT_SHARE = 0.45
+"""Of a call's time, for its connection, and as much for TLS: cut off from outside they leave their socket open."""
 
 
 @dataclass(slots=True)
@@ -42,11 +45,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What the provider said of a task, and its words as they came."""
+    """What the provider said of a task, and its words as they came. ``ignored``: how many of them, by kind (`wire`)."""
 
     observation: Observation
     body: str
     request_id: str | None
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
 
 class RequestSignature(httpx.Auth):
@@ -95,7 +99,8 @@ class Provider:
         body = await self._call(DESCRIBE_RECORD_STATUS, {"TaskId": task_id}, call)
         envelope = self._envelope(body)
         observation = read_task(envelope, task_id, claim_no=claim_no, asked_at=asked_at)
-        return Described(observation, clean(body[1].decode("utf-8", "replace")), envelope.request_id)
+        text = clean(body[1].decode("utf-8", "replace"))
+        return Described(observation, text, envelope.request_id, ignored(envelope.data))
 
     async def list_tasks(self, span: Span, call: Call, *, running: bool, page: int) -> ListPage:
         """Ask for a page of the tasks that started in this span and are running, or have ended (DescribeTasks).
@@ -136,14 +141,17 @@ class Provider:
         client = self._idle.pop() if self._idle else self._new_client()
         try:
             async with self._clock.timeout(left):
-                answer = await self._exchange(client, action, body, call)
+                answer = await self._exchange(client, action, body, call, connect=CONNECT_SHARE * left)
         except BaseException as error:
             await client.aclose()
             if isinstance(error, (TimeoutError, httpx.HTTPError, LeaseLapsed)):
                 raise _unanswered(error, call) from error
             raise
         call.answered_at = self._clock.monotonic()
-        self._idle.append(client)
+        if has_surplus(client):
+            await client.aclose()
+        else:
+            self._idle.append(client)
         return answer
 
     def _new_client(self) -> httpx.AsyncClient:
@@ -160,7 +168,7 @@ class Provider:
         )
 
     async def _exchange(
-        self, client: httpx.AsyncClient, action: str, body: dict[str, Any], call: Call
+        self, client: httpx.AsyncClient, action: str, body: dict[str, Any], call: Call, *, connect: float
     ) -> tuple[int, bytes]:
         async def about_to_send(event: str, info: Any) -> None:
             if event != "http11.send_request_headers.started":
@@ -171,15 +179,16 @@ class Provider:
                 call.sent_at = None
                 raise LeaseLapsed
 
-        trace = {"trace": about_to_send}
-        async with client.stream("POST", "/", params={"Action": action}, json=body, extensions=trace) as response:
-            received = bytearray()
-            async for chunk in response.aiter_bytes():
-                received += chunk
-                if len(received) > ANSWER_LIMIT:
-                    call.answered_at = self._clock.monotonic()
-                    raise AnswerUnknown("answer_too_large", f"more than {ANSWER_LIMIT} bytes")
-        return response.status_code, bytes(received)
+        asking: Any = {"params": {"Action": action}, "json": body, "extensions": {"trace": about_to_send}}
+        async with client.stream("POST", "/", timeout=httpx.Timeout(None, connect=connect), **asking) as response:
+            try:
+                reading = Reading(response.headers.get("content-encoding", ""))
+                async for piece in response.aiter_raw():
+                    reading.take(piece)
+            except ProviderError:
+                call.answered_at = self._clock.monotonic()
+                raise
+        return response.status_code, reading.body
 
 
 def _milliseconds(moment: datetime) -> int:
@@ -194,7 +203,7 @@ def _unanswered(error: Exception, call: Call) -> ProviderError:
     reached: Reached = "no" if call.sent_at is None else "perhaps"
     if isinstance(error, LeaseLapsed):
         return NeverSent("never_sent", "this process was held up; nothing was sent", reached="no")
-    if isinstance(error, TimeoutError):
+    if isinstance(error, (TimeoutError, httpx.TimeoutException)):
         return ProviderUnavailable("timeout", "no whole answer in time", reached=reached)
     if isinstance(error, httpx.ConnectError):
         return ProviderUnavailable("cannot_connect", str(error) or "connection refused", reached=reached)

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from app.core.sweeping import Listed
 from app.errors import AnswerUnknown
-from app.provider.wire import Envelope, Integer, Moment, Wire, Words, integer
+from app.provider.fields import Integer, Moment, Words, integer
+from app.provider.wire import Envelope, Wire
 
 
 class WireListed(Wire):

@@ -8,10 +8,10 @@ a list of files that is no list of objects.
 from __future__ import annotations
 
 import json
-import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
@@ -19,6 +19,7 @@ from pydantic.alias_generators import to_pascal
 
 from app.core.recording import FileStatus, Observation, SeenFile, Status
 from app.errors import (
+    MESSAGE_LIMIT,
     AnswerUnknown,
     AppRefused,
     ProviderError,
@@ -26,6 +27,22 @@ from app.errors import (
     ProviderUnavailable,
     TaskRefused,
     TaskUnknown,
+)
+from app.provider.fields import (
+    ADDRESS_LIMIT,
+    TEXT_LIMIT,
+    Address,
+    Integer,
+    Key,
+    Moment,
+    Needed,
+    Positive,
+    Words,
+    clean,
+    integer,
+    is_longer,
+    moment,
+    objects,
 )
 
 TASK_STATUS = {
@@ -43,8 +60,11 @@ FILE_STATUS = {
     5: FileStatus.LOST,
 }
 
-FILE_ID_LIMIT = 1024
-"""Characters of a FileId; longer ones cannot be a key (the vendor's rule yields a few hundred at most)."""
+FILES_LIMIT = 10_000
+"""Files of a task. More are not followed, and the task says so: a recording of a day in pieces of 10 s has fewer."""
+
+TOO_MANY_FILES = "too_many_files"
+"""Our code of an answer that lists more of them."""
 
 
 @dataclass(frozen=True)
@@ -88,62 +108,6 @@ CODES: dict[int, Meaning] = {
 }
 
 
-def integer(value: Any) -> int | None:
-    """A whole number that fits into 64 bits, also given as text; anything else is absent."""
-    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,19}\s*", value):
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
-        return None
-    return value
-
-
-def _needed(value: Any) -> int:
-    """A whole number without which an answer says nothing."""
-    number = integer(value)
-    if number is None:
-        raise ValueError("a whole number is needed")
-    return number
-
-
-def _text(value: Any) -> str | None:
-    """Text that every database can store; empty text means none."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = str(value)
-    return (clean(value) or None) if isinstance(value, str) else None
-
-
-def clean(text: str) -> str:
-    """Without NUL and lone surrogates, which PostgreSQL and UTF-8 refuse."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
-
-
-def _moment(value: Any) -> datetime | None:
-    """A Unix time in milliseconds; 0 means none, and so does a year that cannot be."""
-    number = integer(value)
-    if not number or not 0 < number < 32503680000000:  # the year 3000
-        return None
-    return datetime.fromtimestamp(number // 1000, UTC).replace(microsecond=number % 1000 * 1000)
-
-
-def _positive(value: Any) -> int | None:
-    """A number where 0 means none."""
-    number = integer(value)
-    return number if number and number > 0 else None
-
-
-def _objects(value: Any) -> Any:
-    return [] if value is None else value
-
-
-Needed = Annotated[int, BeforeValidator(_needed)]
-Integer = Annotated[int | None, BeforeValidator(integer)]
-Positive = Annotated[int | None, BeforeValidator(_positive)]
-Words = Annotated[str | None, BeforeValidator(_text)]
-Moment = Annotated[datetime | None, BeforeValidator(_moment)]
-
-
 class Wire(BaseModel):
     """The provider's answers, named as it names things."""
 
@@ -157,9 +121,9 @@ class WireFile(Wire):
     user_id: Words = None
     user_name: Words = None
     stream_id: Words = None
-    file_id: Words = None
+    file_id: Key = None
     video_id: Words = None
-    file_url: Words = None
+    file_url: Address = None
     output_file_format: Words = None
     file_size: Positive = None
     duration: Positive = None
@@ -179,7 +143,7 @@ class WireTask(Wire):
     record_begin_timestamp: Moment = None
     record_end_timestamp: Moment = None
     status: Needed
-    record_files: Annotated[tuple[WireFile, ...], BeforeValidator(_objects)] = Field(())
+    record_files: Annotated[tuple[WireFile, ...], BeforeValidator(objects)] = Field(())
 
 
 class Envelope(Wire):
@@ -201,12 +165,12 @@ def read_envelope(body: bytes, http_status: int) -> Envelope:
         if http_status >= 300:
             raise ProviderUnavailable("http_error", f"HTTP {http_status}", request_id=envelope.request_id)
         return envelope
-    message = (envelope.message or "")[:500]
+    message = envelope.message or ""
     meaning = CODES.get(envelope.code)
     if meaning is None:
         text = f"undocumented code {envelope.code}: {message}"
         raise AnswerUnknown("unknown_code", text, request_id=envelope.request_id)
-    text = f"{message} (code {envelope.code}; {meaning.advice})"
+    text = f"{message[: MESSAGE_LIMIT // 2]} (code {envelope.code}; {meaning.advice})"
     raise meaning.error(meaning.code, text, request_id=envelope.request_id)
 
 
@@ -220,7 +184,9 @@ def _not_an_answer(body: bytes, http_status: int) -> ProviderError:
 
 
 def read_task(envelope: Envelope, task_id: str, *, claim_no: int, asked_at: datetime) -> Observation:
-    """What an answer says of its task; raises AnswerUnknown if nothing can be read."""
+    """What an answer says of its task; raises AnswerUnknown if nothing can be read, or if it is about another."""
+    if isinstance(envelope.data, dict):
+        _check_whose(envelope, envelope.data, task_id)
     try:
         data = WireTask.model_validate(envelope.data)
         files = tuple(seen_file(task_id, file) for file in data.record_files)
@@ -242,12 +208,42 @@ def read_task(envelope: Envelope, task_id: str, *, claim_no: int, asked_at: date
     )
 
 
+def ignored(data: Any) -> Counter[str]:
+    """How much of an answer's Data counts as absent though it says something: `text` too long, `time` impossible."""
+    found: Counter[str] = Counter()
+    files = data.get("RecordFiles") if isinstance(data, dict) else None
+    for part in (data, *(files if isinstance(files, list) else ())):
+        for name, value in part.items() if isinstance(part, dict) else ():
+            if isinstance(value, str) and is_longer(value, TEXT_LIMIT if name != "FileUrl" else ADDRESS_LIMIT):
+                found["text"] += 1
+            elif name in _TIMES and integer(value) not in (None, 0) and moment(value) is None:
+                found["time"] += 1
+    return found
+
+
+_TIMES = ("RecordBeginTimestamp", "RecordEndTimestamp", "BeginTimestamp")
+
+
+def _check_whose(envelope: Envelope, data: Mapping[str, Any], task_id: str) -> None:
+    """Before the whole is read, which may be much. Raises AnswerUnknown."""
+    named, files = data.get("TaskId"), data.get("RecordFiles")
+    if isinstance(named, str) and named not in ("", task_id):
+        shown = clean(named[:64])
+        raise AnswerUnknown("other_task", f"an answer about another task, {shown!r}", request_id=envelope.request_id)
+    if isinstance(files, list) and len(files) > FILES_LIMIT:
+        raise too_many_files(len(files), request_id=envelope.request_id)
+
+
+def too_many_files(number: int, *, request_id: str | None) -> AnswerUnknown:
+    """What is said of a task with more files than are followed."""
+    text = f"{number} files; {FILES_LIMIT} is the most that is followed, see docs/limits.md"
+    return AnswerUnknown(TOO_MANY_FILES, text, request_id=request_id)
+
+
 def seen_file(task_id: str, file: WireFile) -> SeenFile:
-    """A file as it is described. Raises ValueError if its FileId is too long to be a key."""
+    """A file as it is described."""
     # A file without an id still counts: forgetting it could settle the task too early.
     file_id = file.file_id or f"{task_id}:{file.stream_id or ''}:{file.begin_timestamp or 0}"
-    if len(file_id) > FILE_ID_LIMIT:
-        raise ValueError(f"a FileId of {len(file_id)} characters")
     return SeenFile(
         file_id=file_id,
         status=FILE_STATUS.get(file.status or 0, FileStatus.UNKNOWN),
@@ -263,11 +259,11 @@ def seen_file(task_id: str, file: WireFile) -> SeenFile:
         resolution_width=file.resolution_width,
         resolution_height=file.resolution_height,
         media_track_type_code=file.media_track_type,
-        began_at=_moment(file.begin_timestamp),
+        began_at=moment(file.begin_timestamp),
         custom_begin_timestamp=file.custom_begin_timestamp,
     )
 
 
 def _first_fault(error: ValidationError) -> str:
     fault: Mapping[str, Any] = error.errors(include_input=False, include_url=False)[0]
-    return f"Data.{'.'.join(map(str, fault['loc']))}: {fault['msg']}"[:500]
+    return f"Data.{'.'.join(map(str, fault['loc']))}: {fault['msg']}"

@@ -44,7 +44,7 @@ PGBOUNCER = "pgbouncer"
 """`?pgbouncer=true` in a PostgreSQL URL: it leads to a PgBouncer that pools by transaction."""
 
 STATEMENT = 10.0
-"""Seconds a statement may take on PostgreSQL."""
+"""Seconds a statement may take."""
 
 IDLE = 30.0
 """Seconds after which PostgreSQL ends a transaction whose process says nothing more."""
@@ -152,6 +152,7 @@ class Database:
             for pragma in (f"busy_timeout={busy * 1000:.0f}", *SQLITE_PRAGMAS):
                 connection.execute(f"PRAGMA {pragma}").close()
             connection.create_function("budget_clock", 0, self._clock.monotonic)
+            connection.driver_connection.patience = STATEMENT
 
         @event.listens_for(engine.sync_engine, "begin")
         def begin_transaction(connection: Any) -> None:
@@ -235,6 +236,9 @@ class Database:
         engine = self.engine if self.is_sqlite else self._postgresql_engine(None, poolclass=NullPool)
         with unavailable_if_down():
             async with engine.connect() as connection:
+                if self.is_sqlite:
+                    raw: Any = await connection.get_raw_connection()
+                    raw.driver_connection.patience = None
                 yield connection
                 await connection.invalidate()
 

@@ -138,7 +138,7 @@ def to_file(row: Row[Any]) -> File:
 def file_values(task: Task, file: File) -> dict[str, Any]:
     """The columns of a file."""
     return {
-        **asdict(file.seen),
+        **{name: getattr(file.seen, name) for name in _SEEN},  # `asdict` copies each value: ten times as slow
         "task_id": task.task_id,
         "claim_no": file.claim_no,
         "first_seen_at": file.first_seen_at,

@@ -13,9 +13,21 @@ from typing import Any, Self
 
 import aiosqlite
 
+from app.clock import machine_seconds
+
+LOOK_EVERY = 20_000
+"""Steps of SQLite's machine between two looks at the time: a few milliseconds."""
+
 
 class SqliteConnection(aiosqlite.Connection):
-    """A connection whose statements are over, and whose rows are here, after one trip to its thread."""
+    """A connection whose statements are over, and whose rows are here, after one trip to its thread.
+
+    ``patience``: seconds that one may take; then it ends in an error, as with PostgreSQL's ``statement_timeout``.
+    """
+
+    patience: float | None = None
+    _give_up_at: float | None = None
+    _is_watched = False
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         super().__init__(connect, iter_chunk_size=64)
@@ -45,11 +57,23 @@ class SqliteConnection(aiosqlite.Connection):
         return done
 
     def _run(self, method: str, sql: str, parameters: Any) -> tuple[sqlite3.Cursor, Sequence[Any]]:
+        if self.patience is not None:
+            self._watch(self.patience)
         cursor: sqlite3.Cursor = getattr(self._conn, method)(sql, parameters)
         try:
             return cursor, cursor.fetchall() if cursor.description else ()
         finally:
             cursor.close()
+
+    def _watch(self, patience: float) -> None:
+        """From here on; in the connection's own thread."""
+        if not self._is_watched:
+            self._is_watched = True
+            self._conn.set_progress_handler(self._is_late, LOOK_EVERY)
+        self._give_up_at = machine_seconds() + patience
+
+    def _is_late(self) -> bool:
+        return self.patience is not None and self._give_up_at is not None and machine_seconds() > self._give_up_at
 
 
 def connect(*args: Any, **options: Any) -> SqliteConnection:

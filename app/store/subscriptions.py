@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, func, select, text, update
 
 from app.core.deliveries import Subscription, Wanted
 from app.core.public import time_text
@@ -62,6 +62,12 @@ async def find(connection: Connection, subscription_id: str, *, lock: bool = Fal
     statement = select(_ROWS).where(_ROWS.c.subscription_id == subscription_id)
     row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
     return to_subscription(row) if row else None
+
+
+async def count(connection: Connection) -> int:
+    """How many there are."""
+    number: int = (await connection.execute(select(func.count()).select_from(_ROWS))).scalar_one()
+    return number
 
 
 async def named(connection: Connection, name: str) -> Subscription | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,6 +16,7 @@ from app.core.recording import Failure, LastError, Task, Tracking
 from app.core.schedule import Pace, Policy, next_poll
 from app.errors import AnswerUnknown, ProviderError, TaskRefused, TaskUnknown
 from app.provider.client import Described
+from app.provider.wire import FILES_LIMIT, too_many_files
 from app.store import polls
 from app.store import tasks as store
 from app.store.bell import after_commit
@@ -42,6 +44,10 @@ class Observations:
         if task is None:  # deleted while we asked
             return
         after = merging.apply(merging.answered(task, at=now), told.observation, now=now)
+        if len(after.files) > FILES_LIMIT and (number := len(after.polled_files)) > FILES_LIMIT:
+            await self.poll_failed(connection, claim, too_many_files(number, request_id=told.request_id))
+            return
+        _count_ignored(connection, task, told)
         after = await self._changes.save(connection, task, after, source="poll", now=now)
         _time(connection, task, after, now=now)
         asked_at, claim_no = told.observation.asked_at, claim.claim_no
@@ -73,6 +79,13 @@ class Observations:
             await polls.finish(connection, claim)
         else:
             await polls.plan(connection, claim, planned)
+
+
+def _count_ignored(connection: Connection, task: Task, told: Described) -> None:
+    times = filter(None, [told.observation.began_at, told.observation.ended_at])
+    impossible = sum(not task.is_possible(moment) for moment in times)
+    for kind, number in (Counter(told.ignored) + Counter(time=impossible)).items():
+        after_commit(connection, partial(metrics.ANSWERS_IGNORED.labels(task.app_id, kind).inc, number))
 
 
 def _time(connection: Connection, before: Task, after: Task, *, now: datetime) -> None:

@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 OVERLAP = timedelta(hours=24)
 """How long a rotated secret signs beside its successor."""
 
+MOST_SUBSCRIPTIONS = 200
+"""Each event is compared with all of them, in the transaction of its change."""
+
 PAGE = 500
 """Events a replay looks at in one transaction."""
 
@@ -101,6 +104,8 @@ class Subscriptions:
         async with self._database.write() as connection:
             await store.change(connection)
             if await store.add(connection, new):
+                if await store.count(connection) > MOST_SUBSCRIPTIONS:
+                    raise InvalidRequest(f"there are {MOST_SUBSCRIPTIONS} subscriptions, which is the most")
                 return new, secret
             there = await store.named(connection, wanted.name)
             assert there is not None

@@ -7,6 +7,7 @@ is to discover nothing does not sweep; one whose list is refused or garbled says
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -41,7 +42,12 @@ PAGES_IN_A_ROW = 4
 MOST_PAGES = 2000
 """Pages of a span that cannot be cut; a list that never ends must not hold up the sweep for ever."""
 
+MOST_LISTED = 100_000
+"""Tasks of one sweep; an app has 1,000 at a time at most, so a list that goes on makes things up."""
+
 IDS_AT_ONCE = 500
+
+_TASK_ID = re.compile(r"[A-Za-z0-9_-]{16}")
 
 
 class Sweeper:
@@ -195,6 +201,8 @@ class _AppSweeper:
             number += 1
             page = await self._ask(sweep, span, number)
         sweep.listed |= read
+        if len(sweep.listed) > MOST_LISTED:
+            raise AnswerUnknown("list_too_long", f"a list of more than {MOST_LISTED} tasks")
 
     async def _ask(self, sweep: _Sweep, span: Span, page: int) -> ListPage:
         turn = await self._budget.turn(self.stopped)
@@ -242,7 +250,8 @@ class _AppSweeper:
             await self._adopt(found.unknown)
 
     async def _adopt(self, listed: Sequence[Listed]) -> None:
-        """Register tasks that nobody registered."""
+        """Register tasks that nobody registered; what is no TaskId is none."""
+        listed = [one for one in listed if _TASK_ID.fullmatch(one.task_id)]
         for first in range(0, len(listed), IDS_AT_ONCE):
             some = {one.task_id: one for one in listed[first : first + IDS_AT_ONCE]}
             async with self._database.read() as connection:

@@ -142,7 +142,7 @@ class Tasks:
             task = _existing(await store.find_task(connection, task_id, lock=True), task_id)
             self._check_pollable(task, now=now)
             last = task.polling.last_polled_at
-            at = max(now, last + REFRESH_EVERY) if last else now
+            at = max(now, min(last, now) + REFRESH_EVERY) if last else now
             await polls.hurry(connection, [polls.Hurry(task_id, task.app_id, at, task.claim_no)], Urgency.REFRESH)
         return await self.get(task_id)
 

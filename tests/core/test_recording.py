@@ -1,3 +1,4 @@
+import base64
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
@@ -258,6 +259,14 @@ def test_an_end_in_the_providers_future_does_not_prolong_the_wait() -> None:
     assert task.tracking is Tracking.SETTLED
 
 
+@pytest.mark.parametrize("ended_at", [datetime(1970, 1, 21, tzinfo=UTC), NOW - timedelta(days=5)])
+def test_an_end_that_cannot_be_does_not_shorten_the_wait(ended_at: datetime) -> None:
+    first = after(seen(1, Status.COMPLETED, at=1, ended_at=ended_at))
+    assert first.tracking is Tracking.ACTIVE
+    assert first.ended_at == ended_at
+    assert after(seen(2, Status.COMPLETED, at=61, ended_at=ended_at), task=first).tracking is Tracking.SETTLED
+
+
 def test_it_is_the_asking_that_must_be_late_not_the_recording_of_the_answer() -> None:
     early = seen(1, Status.COMPLETED, at=1, ended_at=NOW)
     task = apply(a_task(), early, now=NOW + timedelta(hours=1))
@@ -483,7 +492,14 @@ def test_every_well_formed_id_can_be_asked_for_its_time(task_id: str) -> None:
     assert creation_time(task_id) is not None
 
 
+@pytest.mark.parametrize("first", [b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"\xff\xff\xff\xff"])
+def test_ids_carry_times_beyond_2038(first: bytes) -> None:
+    told = creation_time(base64.urlsafe_b64encode(first + bytes(8)).decode())
+    assert told == datetime.fromtimestamp(int.from_bytes(first), UTC)
+
+
 HINT = datetime(2021, 11, 24, 11, 36, tzinfo=UTC)
+DAY = timedelta(days=1)
 
 
 @pytest.mark.parametrize(
@@ -497,6 +513,12 @@ HINT = datetime(2021, 11, 24, 11, 36, tzinfo=UTC)
         ({"registered_at": HINT + timedelta(days=3, seconds=1)}, None, Basis.REGISTRATION),
         ({"registered_at": HINT - timedelta(minutes=5, seconds=1)}, None, Basis.REGISTRATION),
         ({"registered_at": NOW}, None, Basis.REGISTRATION),
+        ({"began_at": NOW - 4 * DAY}, NOW - 4 * DAY, Basis.PROVIDER),
+        ({"began_at": NOW + 4 * DAY}, NOW + 4 * DAY, Basis.PROVIDER),
+        ({"began_at": NOW - 4 * DAY - SECOND, "started_at": NOW}, None, Basis.REGISTRATION),
+        ({"began_at": NOW + 4 * DAY + SECOND, "started_at": NOW}, None, Basis.REGISTRATION),
+        ({"began_at": datetime(1970, 1, 21, tzinfo=UTC)}, None, Basis.REGISTRATION),
+        ({"began_at": datetime(2999, 1, 1, tzinfo=UTC)}, None, Basis.REGISTRATION),
     ],
 )
 def test_the_window_counts_from_the_best_known_start(

@@ -319,6 +319,14 @@ def test_an_ended_task_without_files_is_asked_just_after_its_empty_list_is_belie
         assert wait(an_ended_task(status), now, jitter=jitter) == (before + 0.5) * SECOND
 
 
+@pytest.mark.parametrize(("files", "early", "wait"), [(900, 5, 15), (2_000, 10, 15), (10_000, 50, 50)])
+def test_a_task_of_thousands_of_files_is_polled_less_often(files: int, early: float, wait: float) -> None:
+    task = replace(an_uploading_task(), file_counts={"uploading": files - 1, "uploaded": 1})
+    plan = a_plan(task)
+    assert (plan.early_at, plan.at) == (NOW + early * SECOND, NOW + wait * SECOND)
+    assert a_plan(replace(task, status=Status.ONGOING)).at >= NOW + wait * SECOND
+
+
 @pytest.mark.parametrize("began_at", [NOW + 10 * MINUTE, NOW + HOUR, NOW + 60 * 24 * HOUR])
 def test_a_beginning_told_by_a_clock_ahead_of_ours_stops_no_polls(began_at: datetime) -> None:
     assert wait(a_task(began_at=began_at)) == 30 * SECOND

@@ -18,7 +18,7 @@ from app.core.signing import callback_signature
 from app.core.told import CallbackEvent, Playlist
 from app.errors import CallbackUnreadable
 from app.provider.callbacks import EVENTS, FILES_READ, WORDS_KEPT, Letter, event_of, read
-from app.provider.wire import FILE_ID_LIMIT, clean
+from app.provider.fields import TEXT_LIMIT, clean
 
 SAMPLES = Path(__file__).parent / "samples" / "callbacks.jsonl"
 """The bodies of docs/provider.md 4.4, signed with SECRET."""
@@ -323,7 +323,8 @@ def test_text_of_a_wrong_type_is_absent(member: str, value: Any) -> None:
 
 
 def test_a_task_id_without_end_is_cut() -> None:
-    assert read(as_json(a_body(task_id="x" * 100_000))).task_id == "x" * 64
+    assert read(as_json(a_body(task_id="x" * TEXT_LIMIT))).task_id == "x" * 64
+    assert read(as_json(a_body(task_id="x" * (TEXT_LIMIT + 1)))).task_id is None
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 1001, 1011, 7, 99_999])
@@ -359,10 +360,14 @@ def test_an_image_that_could_not_be_downloaded_is_a_notice(detail: dict[str, Any
 
 
 def test_a_notice_without_end_is_cut() -> None:
-    for event_type, detail in ((3, {"image_url": "u" * 10**6}), (6, {"stream_id": "s" * 10**6})):
+    for event_type, detail in ((3, {"image_url": "u" * TEXT_LIMIT}), (6, {"stream_id": "s" * TEXT_LIMIT})):
         notice = said(event_type, detail).notice
         assert notice is not None
         assert len(notice[1]) == WORDS_KEPT
+    assert said(3, {"image_url": "u" * 10**6}).notice == (
+        "image_download_failed",
+        "image of type None: address not told",
+    )
 
 
 def test_a_playlist_without_an_address_is_none() -> None:
@@ -433,7 +438,7 @@ def test_a_files_status_is_translated_and_a_new_one_carried(status: Any, known: 
 
 @pytest.mark.parametrize(
     "bad",
-    [None, "x", 5, True, [], [1], {"file_id": "f" * (FILE_ID_LIMIT + 1), "status": 3}],
+    [None, "x", 5, True, [], [1], {"file_id": "f" * (TEXT_LIMIT + 1), "status": 3}],
     ids=lambda bad: repr(bad)[:20],
 )
 def test_a_file_that_cannot_be_read_does_not_hide_the_others(bad: Any) -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from app.core.sweeping import Listed
 from app.errors import AnswerUnknown, ProviderError, ProviderThrottled, TaskRefused
+from app.provider.fields import clean
 from app.provider.task_list import ListPage, read_list
-from app.provider.wire import clean, read_envelope
+from app.provider.wire import read_envelope
 
 SAMPLE = (
     '{"Code":0,"Message":"succeed","RequestId":"x","Data":{"PageOffset":1,"PageSize":50,"TotalCount":1,"TaskidList":'

@@ -1,4 +1,5 @@
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from app.errors import (
     TaskRefused,
     TaskUnknown,
 )
-from app.provider.wire import CODES, FILE_ID_LIMIT, clean, read_envelope, read_task
+from app.provider.fields import ADDRESS_LIMIT, TEXT_LIMIT, clean
+from app.provider.wire import CODES, ignored, read_envelope, read_task
 
 SAMPLES = Path(__file__).parent / "samples"
 TASK_ID = "X3CgNeE4I1qAAABN"
@@ -236,7 +238,7 @@ NO_FILE: list[Any] = ["x", None, 5, [], True]
         *({"Status": 2, "RecordFiles": value} for value in NO_LIST),
         *({"Status": 2, "RecordFiles": [value]} for value in NO_FILE),
         {"Status": 2, "RecordFiles": [{"FileId": "f", "Status": 1}, "x"]},
-        {"Status": 2, "RecordFiles": [{"FileId": "f" * (FILE_ID_LIMIT + 1)}]},
+        {"Status": 2, "RecordFiles": [{"FileId": "f" * (TEXT_LIMIT + 1)}]},
     ],
     ids=lambda data: repr(data)[:40],
 )
@@ -409,7 +411,35 @@ def test_a_file_without_an_id_still_counts(file_id: Any) -> None:
 
 
 def test_the_longest_file_id_is_kept_whole() -> None:
-    assert one_file(FileId="f" * FILE_ID_LIMIT).file_id == "f" * FILE_ID_LIMIT
+    for letter in ("f", "\u00fc", "\U0001f600"):
+        longest = letter * (TEXT_LIMIT // len(letter.encode()))
+        assert one_file(FileId=longest).file_id == longest
+        with pytest.raises(AnswerUnknown, match="garbled"):
+            one_file(FileId=longest + "f")
+
+
+@pytest.mark.parametrize(
+    ("member", "limit"), [("UserName", TEXT_LIMIT), ("StreamId", TEXT_LIMIT), ("FileUrl", ADDRESS_LIMIT)]
+)
+def test_text_up_to_its_limit_is_kept_whole_and_longer_text_is_absent(member: str, limit: int) -> None:
+    field = re.sub("(?<=[a-z])(?=[A-Z])", "_", member).lower()
+    assert getattr(one_file(**{member: "x" * limit}), field) == "x" * limit
+    assert getattr(one_file(**{member: "x" * (limit + 1)}), field) is None
+
+
+def test_what_is_ignored_is_counted_by_kind() -> None:
+    long, longer = "x" * (TEXT_LIMIT + 1), "x" * (ADDRESS_LIMIT + 1)
+    files = [
+        {"FileUrl": long, "UserId": long},
+        {"FileUrl": longer, "BeginTimestamp": -1},
+        {"BeginTimestamp": 0, "Status": 3},
+        None,
+        "x",
+    ]
+    data = {"RoomId": long, "RecordBeginTimestamp": 10**17, "RecordEndTimestamp": "1", "News": 5, "RecordFiles": files}
+    assert ignored(data) == {"text": 3, "time": 2}
+    nothing: list[Any] = [None, [], "x", 5, {}, {"RecordFiles": 5}]
+    assert [ignored(data) for data in nothing] == [{}] * len(nothing)
 
 
 def test_every_file_of_a_long_list_is_read() -> None:

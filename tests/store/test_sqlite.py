@@ -12,6 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from app.clock import SystemClock
+from app.errors import DatabaseUnavailable
+from app.store import engine
 from app.store.engine import Database
 from app.store.sqlite import SqliteConnection
 
@@ -85,3 +87,28 @@ async def test_no_statement_stays_open_on_the_file(database: Database, tmp_path:
     busy, _, _ = outsider.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     outsider.close()
     assert busy == 0
+
+
+LONG = 500_000
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("lane", ["read", "write"])
+async def test_a_statement_that_takes_too_long_ends_and_the_connection_goes_on(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, lane: str
+) -> None:
+    monkeypatch.setattr(engine, "STATEMENT", 0.1)
+    database = Database(database_url, SystemClock())
+    use = getattr(database, lane)
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable, match="interrupted"):
+            async with use() as connection:
+                await connection.execute(text(ENDLESS))
+        async with use() as connection:
+            assert (await connection.execute(text("SELECT 1"))).scalar() == 1
+    enough = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {LONG}) SELECT max(i) FROM n"
+    async with database.unhurried() as connection:  # a migration may take its time
+        monkeypatch.setattr(engine, "STATEMENT", 0.0)
+        assert (await connection.execute(text(enough))).scalar() == LONG
+    await database.close()

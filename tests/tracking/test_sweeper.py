@@ -235,6 +235,22 @@ async def test_a_list_that_is_refused_or_garbled_is_said_and_lived_without(
         assert (working.sweep_state, working.sweep and working.sweep.error) == ("working", None)
 
 
+async def test_a_list_that_makes_tasks_up_ends_and_is_said(
+    settings: MakeSettings, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(settings, clock) as (service, simulator):
+        await register(service, *(simulator.start("normal", duration=9000) for _ in range(3)))
+        await service.poller.run_once()
+        monkeypatch.setattr("app.tracking.sweeper.MOST_LISTED", 3)
+        assert await sweep(service, clock) == 3
+        monkeypatch.setattr("app.tracking.sweeper.MOST_LISTED", 2)
+        assert await sweep(service, clock) == 0
+        failing = (await numbers(service)).sweep
+        assert failing is not None
+        assert failing.error is not None
+        assert failing.error["code"] == "list_too_long"
+
+
 async def test_garbled_pages_never_make_tasks_leave_the_list(settings: MakeSettings, clock: VirtualClock) -> None:
     async with world(settings, clock) as (service, simulator):
         tasks = [simulator.start("normal", duration=90000) for _ in range(120)]

@@ -1,0 +1,49 @@
+"""Dates that lie farther ahead than any rule puts them: the clock they were written by has stepped back since.
+
+Each is a question of rows alone, so it makes no difference how many processes ask it, or whether one was started anew.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import update
+
+from app.core.deliveries import LEASE, LONGEST_WAIT
+from app.core.schedule import Urgency
+from app.store.bell import DELIVERIES, POLLS, ring
+from app.store.engine import Connection
+from app.store.models import PollRow, SweepRow
+from app.store.models_webhooks import DeliveryRow
+
+_FOLLOWED = [urgency for urgency in Urgency if urgency not in (Urgency.DEADLINE, Urgency.LOOK)]
+
+
+async def cut_polls(connection: Connection, app_id: int, *, beyond: datetime, now: datetime) -> int:
+    """Make polls due that lie beyond that date; how many. Looks at settled tasks may be late."""
+    astray = (PollRow.app_id == app_id, PollRow.urgency.in_(_FOLLOWED), PollRow.next_poll_at > beyond)
+    done = await connection.execute(
+        update(PollRow).where(*astray).values(next_poll_at=now, early_at=None).returning(PollRow.task_id)
+    )
+    if number := len(done.all()):
+        ring(connection, POLLS)
+    return number
+
+
+async def cut_sweep(connection: Connection, app_id: int, *, beyond: datetime, now: datetime) -> None:
+    """Make an app's sweep due that lies beyond that date."""
+    astray = (SweepRow.app_id == app_id, SweepRow.next_at > beyond)
+    await connection.execute(update(SweepRow).where(*astray).values(next_at=now))
+
+
+async def cut_deliveries(connection: Connection, *, now: datetime) -> None:
+    """Make deliveries due that were never tried, and let leases and waits for the next attempt last no longer than
+    they do by rule."""
+    ahead = (DeliveryRow.next_attempt_at.is_not(None), DeliveryRow.next_attempt_at > now)
+    fresh = update(DeliveryRow).where(*ahead, DeliveryRow.fresh, ~DeliveryRow.claimed)
+    claimed = update(DeliveryRow).where(DeliveryRow.claimed, DeliveryRow.next_attempt_at > now + LEASE)
+    others = update(DeliveryRow).where(*ahead, DeliveryRow.next_attempt_at > now + LONGEST_WAIT)
+    await connection.execute(fresh.values(next_attempt_at=now))
+    await connection.execute(claimed.values(next_attempt_at=now + LEASE))
+    await connection.execute(others.values(next_attempt_at=now + LONGEST_WAIT))
+    ring(connection, DELIVERIES)
