@@ -48,6 +48,10 @@ CALL_SECONDS = _histogram(
     "provider_call_duration_seconds", "From the first byte sent to the last received, of calls that were answered.",
     "app_id", "action", buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 8),
 )  # fmt: skip
+POLLS = _counter(
+    "polls", "Status queries sent, by what made them due: deadline, hurried, refresh, prompt, routine, batch, look.",
+    "app_id", "due_by",
+)  # fmt: skip
 PERMITS_LIMIT = _gauge("budget_limit_permits", f"Calls the provider allows in a second. {ALIKE}", "app_id", "action")
 PERMITS_ALLOWED = _gauge(
     "budget_allowed_permits", f"Permits left by throttling and by operators. {ALIKE}", "app_id", "action"
@@ -99,7 +103,7 @@ SETTLING = _histogram(
 
 # -- tasks
 
-ACTIVE = _gauge("active_tasks", f"Tasks being followed; counted up to 100000. {ALIKE}")
+ACTIVE = _gauge("active_tasks", f"Tasks being followed. {ALIKE}")
 EVENTS = _counter(
     "events", "Events written, by type; so also how many tasks were registered, settled, expired.", "type"
 )
