@@ -26,10 +26,11 @@ from sqlalchemy import insert, text
 from app.clock import SystemClock
 from app.core.recording import NO_ATTENTION, Attention, Outcome, Polling, Status, Task, Tracking
 from app.core.told import CallbackEvent, LastCallback, Told
-from app.store import schema
+from app.store import counts, schema
 from app.store.engine import Database
 from app.store.models import CallbackRow, PollRow, TaskRow, table_of
 from app.store.rows import task_values
+from app.tracking.housekeeping import COUNTS, COUNTS_AT_ONCE
 from bench.world import RECORDING_STATUS, postgres, program
 from tests.browser import open_browser, open_page
 
@@ -94,6 +95,10 @@ async def fill(url: str, number: int) -> None:
                 await connection.execute(insert(table_of(PollRow)), polls)
             if callbacks := [_callback(task, event) for task in batch if task.ended_at for event in (5, 1)]:
                 await connection.execute(insert(table_of(CallbackRow)), callbacks)
+    drawn = 1
+    while drawn:  # as housekeeping does, once a minute
+        async with database.write() as connection:
+            drawn = await counts.draw_together(connection, above=COUNTS, limit=COUNTS_AT_ONCE)
     if not database.is_sqlite:
         async with database.unhurried() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
