@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install clients run test lint format openapi api-changes bench chaos screenshots lock lock-clients clean
+.PHONY: help install clients run first-run test lint format openapi api-changes bench chaos screenshots lock lock-clients clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -42,6 +42,9 @@ install: .venv/development  ## make .venv with the service and the development t
 run: .venv/service  ## serve on 127.0.0.1:8000; without provider credentials, with a simulated provider
 	@$(BIN)/recording-status run
 
+first-run:  ## what a new user waits for: clone, install, run, a recording settled
+	@$(PYTHON) bench/first_run.py
+
 test: .venv/development clients  ## the whole suite, on SQLite and PostgreSQL
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
@@ -65,7 +68,7 @@ bench: .venv/development  ## the call budget against the simulator, beside other
 	@$(BIN)/python bench/budget.py $(ARGS)
 
 screenshots: .venv/development  ## make docs/screenshots anew; needs a chromium
-	@$(BIN)/python docs/screenshots.py
+	@$(BIN)/python docs/screenshots.py $(ARGS)
 
 chaos: .venv/development  ## the failure drill, a few minutes; ARGS=--short for the form of a minute
 	@$(BIN)/python -m bench.chaos $(ARGS)

@@ -207,7 +207,7 @@ async def _serve(
                 create_app(service),
                 log_config=None,
                 access_log=False,
-                lifespan="off",
+                lifespan="on",  # FastAPI sets up its telemetry there, if it is switched on
                 server_header=False,
                 timeout_graceful_shutdown=max(1, int(settings.shutdown_timeout) - 2),
             )

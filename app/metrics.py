@@ -56,6 +56,10 @@ ANSWERS_IGNORED = _counter(
     "provider_values_ignored", "Values in answers that counted as absent: texts too long, impossible times.",
     "app_id", "kind",
 )  # fmt: skip
+POLLS = _counter(
+    "polls", "Status queries sent, by what made them due: deadline, hurried, refresh, prompt, routine, batch, look.",
+    "app_id", "due_by",
+)  # fmt: skip
 PERMITS_LIMIT = _gauge("budget_limit_permits", f"Calls the provider allows in a second. {ALIKE}", "app_id", "action")
 PERMITS_ALLOWED = _gauge(
     "budget_allowed_permits", f"Permits left by throttling and by operators. {ALIKE}", "app_id", "action"
@@ -107,7 +111,7 @@ SETTLING = _histogram(
 
 # -- tasks
 
-ACTIVE = _gauge("active_tasks", f"Tasks being followed; counted up to 100000. {ALIKE}")
+ACTIVE = _gauge("active_tasks", f"Tasks being followed. {ALIKE}")
 EVENTS = _counter(
     "events", "Events written, by type; so also how many tasks were registered, settled, expired.", "type"
 )

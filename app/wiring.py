@@ -31,6 +31,7 @@ from app.ticker import Job, Ticker
 from app.tracking.apps import Apps
 from app.tracking.budget import Budget
 from app.tracking.callbacks import Callbacks
+from app.tracking.calls import FLUSH_EVERY, Spending
 from app.tracking.changes import Changes
 from app.tracking.feed import Feed
 from app.tracking.follower import Follower
@@ -76,6 +77,7 @@ class Service:
     feed: Feed
     budgets: dict[int, Budget]
     list_budgets: dict[int, Budget]
+    spending: Spending
     poller: Poller
     sweeper: Sweeper
     timekeeping: Timekeeping
@@ -219,8 +221,15 @@ def _build(
     )
     tasks = Tasks(database, clock, changes, app_ids=budgets)
     observations = Observations(clock, changes, hearing, policy, pace=paces.of)
+    spending = Spending(database, clock, budgets)
     poller = Poller(
-        database, clock, observations, list(budgets.values()), pace=paces.of, alive=lambda: ticker.beat("poll")
+        database,
+        clock,
+        observations,
+        list(budgets.values()),
+        pace=paces.of,
+        spent=spending.count,
+        alive=lambda: ticker.beat("poll"),
     )
     sweeper = Sweeper(
         database,
@@ -266,6 +275,7 @@ def _build(
         jobs += [
             Job("clock", timekeeping.run_once, every=timedelta(minutes=1)),
             Job("poll", poller.run_once, every=timedelta(seconds=TICK)),
+            Job("spending", spending.run_once, every=FLUSH_EVERY),
             Job("deliver", webhooks.run_once, every=DELIVER_EVERY),
             Job("housekeeping", housekeeping.run_once, every=timedelta(minutes=1)),
         ]
@@ -295,11 +305,12 @@ def _build(
         feed=feed,
         budgets=budgets,
         list_budgets=list_budgets,
+        spending=spending,
         poller=poller,
         sweeper=sweeper,
         timekeeping=timekeeping,
         paces=paces,
-        stats=Statistics(database, clock, budgets, list_budgets, paces, callbacks, sweeping=bool(every)),
+        stats=Statistics(database, clock, budgets, list_budgets, paces, callbacks, spending, sweeping=bool(every)),
         apps=Apps(database, budgets, list_budgets),
         housekeeping=housekeeping,
         follower=follower,

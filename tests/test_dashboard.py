@@ -146,6 +146,7 @@ async def test_what_needs_a_person_is_listed_and_budget_and_callbacks_are_counte
         await expect(page.locator("#attention tbody tr", has_text=one)).to_contain_text("lost", timeout=SOON)
         await expect(page.locator("#apps")).to_contain_text(re.compile(r"Calls in use\s*\d+ of 10"), timeout=SOON)
         await expect(page.locator("#apps")).to_contain_text("Due now")
+        await expect(page.locator("#callbacks")).to_contain_text(re.compile(r"Lost, last hour\s*0 \(0 of ends"))
         await page.reload()
         await expect(page.locator("#callbacks")).to_contain_text(
             re.compile(r"Accepted, last 24 h\s*[1-9]"), timeout=SOON

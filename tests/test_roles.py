@@ -61,7 +61,7 @@ async def test_each_role_watches_the_jobs_it_has(settings: MakeSettings) -> None
         async with open_service(settings(), role=role) as service:
             jobs[role] = set(service.ticker._jobs)
     assert jobs["all"] == jobs["worker"]
-    assert jobs["all"] - jobs["api"] == {"poll", "sweep", "deliver", "housekeeping"}
+    assert jobs["all"] - jobs["api"] == {"poll", "sweep", "spending", "deliver", "housekeeping"}
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

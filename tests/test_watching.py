@@ -115,6 +115,22 @@ def test_alerts_and_dashboard_ask_for_metrics_and_labels_that_are_told(expressio
             assert name in BY_PROMETHEUS or REGISTRY.get_sample_value(name) is not None
 
 
+def test_every_question_of_the_dashboard_is_one_that_prometheus_can_read(tmp_path: Path) -> None:
+    filled_in = {"$__rate_interval": "2m", "$app_id": ".*"}
+
+    def check(expressions: list[str]) -> str:
+        for name, text in filled_in.items():
+            expressions = [expression.replace(name, text) for expression in expressions]
+        rules = [{"record": f"panel:{number}", "expr": one} for number, one in enumerate(expressions)]
+        (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+        return promtool("check", "rules", "rules.yml", folder=tmp_path)
+
+    assert ASKED
+    assert f"{len(ASKED)} rules found" in check(ASKED)
+    with pytest.raises(AssertionError, match="unclosed left parenthesis"):
+        check([ASKED[0].removesuffix(")")])
+
+
 def test_the_dashboard_asks_the_data_source_that_is_provisioned_and_its_panels_do_not_overlap() -> None:
     (source,) = read("deploy/grafana/provisioning/datasources/prometheus.yml")["datasources"]
     assert {panel["datasource"]["uid"] for panel in PANELS} == {source["uid"]}

@@ -26,6 +26,9 @@ CURSOR = "W3t9LFsiMjAyNi0wMS0zMVQxMjowMDowMC4wMDBaIiwiYXdYZkM4MEhMTmktYjU5aSJdXQ
 _BUDGET = {
     "limit": 10, "allowed": 10, "in_use": 2, "in_doubt": 0, "paused": None, "blocked_until": None, "refused_at": None,
 }  # fmt: skip
+_CALLS = {
+    "deadline": 4, "hurried": 96, "refresh": 3, "prompt": 110, "routine": 312, "batch": 0, "look": 8,
+}  # fmt: skip
 STATS: Json = {
     "at": "2026-01-31T12:46:00.000Z",
     "simulated": False,
@@ -39,6 +42,16 @@ STATS: Json = {
             "app_id": 1,
             "budget": _BUDGET,
             "calls_in_last_minute": 533,
+            "calls": {
+                "last_minute": _CALLS,
+                "last_hour": {word: count * 58 for word, count in _CALLS.items()},
+            },
+            "detection": {
+                "ended": 143,
+                "median_seconds": 1.142,
+                "p95_seconds": 9.871,
+                "lost_callbacks": {"ended": 2, "upload_finished": 1},
+            },
             "rate": 9.13,
             "round_seconds": 45.3,
             "backlog": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
@@ -14,7 +15,9 @@ from app.api.problems import PROBLEMS
 from app.api.schemas import Out, Time
 from app.api.task_schemas import LastErrorOut
 from app.core.public import time_text
+from app.core.schedule import Urgency
 from app.tracking.budget import Stand
+from app.tracking.calls import word
 from app.tracking.statistics import STEPS, AppStatistics, Span
 
 router = APIRouter(prefix="/v1", tags=["operations"], responses=PROBLEMS, route_class=GuardedRoute)
@@ -44,6 +47,34 @@ class BudgetOut(Out):
     paused: Annotated[str | None, Field(description="Why nothing is asked but probes; null: all is well.")]
     blocked_until: Annotated[Time | None, Field(description="When the next probe of a paused app may be sent.")]
     refused_at: Annotated[Time | None, Field(description="When the provider last refused a call as too many.")]
+
+
+class CallsOut(Out):
+    """Status queries that all processes sent, by what made them due."""
+
+    last_minute: Annotated[dict[str, int], Field(description="In a minute that ended at most 16 s ago.")]
+    last_hour: Annotated[dict[str, int], Field(description="In an hour that ended at most 16 s ago.")]
+
+
+class DetectionOut(Out):
+    """How soon ends of recordings were noticed: of tasks that closed in the last hour, of all apps the 2,000 newest."""
+
+    ended: Annotated[int, Field(description="Of how many recordings this tells; those closed for 30 s at least.")]
+    median_seconds: Annotated[
+        float | None,
+        Field(
+            description="Half were noticed within so many seconds of their end, or of their registration if that was "
+            "later; null: none ended."
+        ),
+    ]
+    p95_seconds: Annotated[float | None, Field(description="And 95 of a hundred within so many seconds.")]
+    lost_callbacks: Annotated[
+        dict[str, int] | None,
+        Field(
+            description="Changes that polls found and no callback told: `ended` (nor any other callback of the end), "
+            "`upload_finished`. Null: no callback secret is configured, so none can be taken."
+        ),
+    ]
 
 
 class BacklogOut(Out):
@@ -88,7 +119,15 @@ class AppOut(Out):
 
     app_id: Annotated[int, Field(description="The provider's AppId.")]
     budget: Annotated[BudgetOut, Field(description="Of the status query.")]
-    calls_in_last_minute: Annotated[int, Field(description="Made by this process.")]
+    calls_in_last_minute: Annotated[int, Field(description="Status queries of all processes: see `calls`.")]
+    calls: Annotated[
+        CallsOut,
+        Field(
+            description="What the budget went to: the classes of `backlog.due_by_class`, and `deadline` (the query "
+            "window closes soon)."
+        ),
+    ]
+    detection: Annotated[DetectionOut, Field(description="How soon ends were noticed.")]
     rate: Annotated[float, Field(description="Calls a second that the permits allow at today's round trips.")]
     round_seconds: Annotated[float, Field(description="Seconds one round over all recordings is to take.")]
     backlog: Annotated[BacklogOut, Field(description="What is due now.")]
@@ -181,12 +220,14 @@ def _app(app: AppStatistics, *, at: datetime) -> AppOut:
     return AppOut(
         app_id=app.app_id,
         budget=_budget(app.budget, at=at),
-        calls_in_last_minute=app.calls,
+        calls_in_last_minute=sum(app.last_minute.values()),
+        calls=CallsOut(last_minute=_by_class(app.last_minute), last_hour=_by_class(app.last_hour)),
+        detection=_detection(app),
         rate=round(app.pace.rate, 2),
         round_seconds=round(app.pace.crowding.total_seconds(), 1),
         backlog=BacklogOut(
             due=app.backlog.due,
-            due_by_class={urgency.name.lower(): count for urgency, count in sorted(app.backlog.by_class.items())},
+            due_by_class={word(urgency): count for urgency, count in sorted(app.backlog.by_class.items())},
             oldest_due_seconds=(at - app.backlog.oldest).total_seconds() if app.backlog.oldest else None,
         ),
         deadlines=DeadlinesOut(
@@ -203,6 +244,21 @@ def _app(app: AppStatistics, *, at: datetime) -> AppOut:
             error=LastErrorOut.model_validate(sweep.error) if sweep and sweep.error else None,
             budget=_budget(app.list_budget, at=at),
         ),
+    )
+
+
+def _by_class(calls: Mapping[Urgency, int]) -> dict[str, int]:
+    return {word(urgency): calls.get(urgency, 0) for urgency in Urgency}
+
+
+def _detection(app: AppStatistics) -> DetectionOut:
+    noticed = app.noticed
+    lost = {"ended": noticed.ends_uncalled, "upload_finished": noticed.uploads_uncalled}
+    return DetectionOut(
+        ended=noticed.ended,
+        median_seconds=None if noticed.median is None else round(noticed.median, 3),
+        p95_seconds=None if noticed.p95 is None else round(noticed.p95, 3),
+        lost_callbacks=lost if app.is_called else None,
     )
 
 

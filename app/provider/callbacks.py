@@ -116,6 +116,11 @@ def event_of(event_type: int | None) -> CallbackEvent:
     return EVENTS.get(event_type or 0, CallbackEvent.UNKNOWN)
 
 
+def numbers_of(*events: CallbackEvent) -> list[int]:
+    """The provider's numbers for these words."""
+    return [number for number, event in EVENTS.items() if event in events]
+
+
 def read(body: bytes) -> Letter:
     """What a body claims, whatever its Content-Type was. Raises CallbackUnreadable if it is neither JSON nor a form."""
     text = clean(body.decode("utf-8-sig", "replace"))

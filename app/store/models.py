@@ -198,6 +198,7 @@ class PollRow(Base):
 
     A claim moves ``next_poll_at`` one lease ahead and takes the next ``claim_no``. ``listed``: the status under which
     the provider's list of running tasks last showed it; 0: it left that list; null: it never stood there.
+    ``claimed_as``: the class in which the last claim found it.
     """
 
     __tablename__ = "polls"
@@ -215,6 +216,7 @@ class PollRow(Base):
     closes_at: Mapped[datetime | None]
     listed: Mapped[int | None]
     claim_no: Mapped[int]
+    claimed_as: Mapped[int | None] = mapped_column(SmallInteger)
 
 
 class CallbackRow(Base):

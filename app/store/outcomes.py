@@ -1,18 +1,24 @@
-"""What became of the tasks that ended lately, counted by time."""
+"""What became of the tasks that ended lately, counted by time, and how their ends came to be known."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Text, func, select
+from sqlalchemy import ColumnElement, Text, exists, func, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from app.core.detection import Ending
+from app.core.recording import Outcome, Status
+from app.store.callbacks import ACCEPTED
 from app.store.engine import Connection
-from app.store.models import TaskRow, table_of
+from app.store.models import CallbackRow, TaskRow, table_of
 
-_TASKS = table_of(TaskRow)
+_TASKS, _CALLBACKS = table_of(TaskRow), table_of(CallbackRow)
+_ENDED = [status.value for status in Status if status.ended]
+_WITHOUT_FILES = (Outcome.NO_FILES, Outcome.UNRESOLVED)
 
 
 class utc_text(FunctionElement[str]):  # noqa: N801 - it is written like a function in statements
@@ -41,3 +47,49 @@ async def count(connection: Connection, *, since: datetime, digits: int) -> list
         .group_by(at, _TASKS.c.outcome)
     )
     return [(row[0], row[1], row[2]) for row in await connection.execute(statement)]
+
+
+async def endings(
+    connection: Connection,
+    *,
+    since: datetime,
+    until: datetime,
+    ends: Collection[int],
+    uploads: Collection[int],
+    limit: int,
+) -> dict[int, list[Ending]]:
+    """How the ends of recordings came to be known whose tasks closed in this time, the newest ``limit``; by app.
+
+    ``ends`` and ``uploads``: the callbacks that tell of an end, and of the files, by the provider's numbers.
+    """
+    row = _TASKS.c
+    newest = (
+        select(
+            row.app_id, row.registered_at, row.ended_at, row.end_first_asked_at, row.outcome,
+            _called(ends).label("end_called"), _called(uploads).label("upload_called"),
+        )
+        .where(row.closed_at > since, row.closed_at <= until)
+        .where(row.status.in_(_ENDED), row.ended_at.is_not(None), row.end_first_asked_at.is_not(None))
+        .order_by(row.closed_at.desc())
+        .limit(limit)
+    )  # fmt: skip
+    found: dict[int, list[Ending]] = {}
+    for one in await connection.execute(newest):
+        ending = Ending(
+            knowable_at=max(one.ended_at, one.registered_at),
+            asked_at=one.end_first_asked_at,
+            has_files=one.outcome is not None and one.outcome not in _WITHOUT_FILES,
+            end_called=bool(one.end_called),
+            upload_called=bool(one.upload_called),
+        )
+        found.setdefault(one.app_id, []).append(ending)
+    return found
+
+
+def _called(events: Collection[int]) -> ColumnElement[bool]:
+    return exists().where(
+        _CALLBACKS.c.task_id == _TASKS.c.task_id,
+        _CALLBACKS.c.app_id == _TASKS.c.app_id,
+        _CALLBACKS.c.verdict == ACCEPTED,
+        _CALLBACKS.c.event_type.in_(events),
+    )

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     ScalarSelect,
+    and_,
     bindparam,
     case,
     delete,
@@ -41,11 +42,15 @@ CLAIMS_IN_FLIGHT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to ask about a task once. It is void when another claim of the task has been taken since."""
+    """The right to ask about a task once. It is void when another claim of the task has been taken since.
+
+    ``urgency``: the class in which it was found.
+    """
 
     task_id: str
     claim_no: int
     until: datetime
+    urgency: Urgency
 
 
 async def any_due(connection: Connection, app_id: int, *, now: datetime, horizon: timedelta) -> bool:
@@ -64,13 +69,14 @@ async def claim(
     until = now + CLAIM_LEASE
     given = {"of_app": app_id, "now": now, "closing": now + horizon, "until": until}
     row = (await connection.execute(_claim(tuple(order)), given)).one_or_none()
-    return Claim(row.task_id, row.claim_no, until) if row else None
+    return Claim(row.task_id, row.claim_no, until, Urgency(row.claimed_as)) if row else None
 
 
 # Statements of every poll are built once: building them took longer than running them.
 
 _OF_APP = POLLS.c.app_id == bindparam("of_app")
-_CLOSING = (_OF_APP, POLLS.c.closes_at > bindparam("now"), POLLS.c.closes_at <= bindparam("closing"))
+_CLOSES = (POLLS.c.closes_at > bindparam("now"), POLLS.c.closes_at <= bindparam("closing"))
+_CLOSING = (_OF_APP, *_CLOSES)
 _STORED = [urgency for urgency in Urgency if urgency is not Urgency.DEADLINE]
 
 
@@ -113,8 +119,9 @@ def _claim(order: tuple[Urgency, ...]) -> ReturningUpdate[Any]:
             early_at=None,
             closes_at=None,
             claim_no=POLLS.c.claim_no + 1,
+            claimed_as=case((and_(*_CLOSES), literal_column(str(int(Urgency.DEADLINE)))), else_=POLLS.c.urgency),
         )
-        .returning(POLLS.c.task_id, POLLS.c.claim_no)
+        .returning(POLLS.c.task_id, POLLS.c.claim_no, POLLS.c.claimed_as)
     )
 
 

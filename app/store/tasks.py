@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core.recording import (
@@ -131,24 +131,6 @@ async def closing(
         conditions.append(_TASKS.c.attention.op("&")(int(Attention.EXPIRING)) == 0)
     statement = select(_TASKS.c.task_id).where(*conditions).order_by(_TASKS.c.query_deadline).limit(limit)
     return list((await connection.execute(statement)).scalars())
-
-
-async def count(connection: Connection) -> dict[str, dict[str, int]]:
-    """How many tasks there are, by tracking, status and outcome."""
-    counts: dict[str, dict[str, int]] = {"tracking": {}, "status": {}, "outcome": {}}
-    columns = (_TASKS.c.tracking, _TASKS.c.status, _TASKS.c.outcome)
-    for *words, number in await connection.execute(select(*columns, func.count()).group_by(*columns)):
-        for of_kind, word in zip(counts.values(), words, strict=True):
-            if word is not None:
-                of_kind[word] = of_kind.get(word, 0) + number
-    return counts
-
-
-async def count_active(connection: Connection, *, at_most: int) -> int:
-    """How many tasks are being followed; counted no further than to ``at_most``."""
-    active = select(_TASKS.c.tracking).where(_TASKS.c.tracking == Tracking.ACTIVE.value).limit(at_most).subquery()
-    number: int = (await connection.execute(select(func.count()).select_from(active))).scalar_one()
-    return number
 
 
 async def files_of(connection: Connection, task_ids: list[str]) -> dict[str, dict[str, File]]:

@@ -9,7 +9,6 @@ process also keeps it on its own monotonic clock, should the database's clock st
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,19 +65,12 @@ class Budget:
         self._name = clock.token()
         self._in_vain = self._astray = False
         self._round_trip, self._allowed = 0.1, limit
-        self._sent: deque[float] = deque()
         begin_counting(app_id, action)
 
     @property
     def rate(self) -> float:
         """Calls a second that the permits allow at the round trips seen lately."""
         return self._allowed / (COOL_DOWN + self._round_trip)
-
-    def calls_in_last_minute(self) -> int:
-        """Calls that this process made in the last 60 s."""
-        while self._sent and self._sent[0] < self._clock.monotonic() - 60.0:
-            self._sent.popleft()
-        return len(self._sent)
 
     async def open(self) -> None:
         """Create the rows that are missing."""
@@ -166,10 +158,8 @@ class Budget:
         """Settle the call by this process's own rule, whatever happens to the database."""
         now = self._clock.monotonic()
         count(self.app_id, self.action, turn.call, error)
-        if turn.call.sent_at is not None:
-            self._sent.append(turn.call.sent_at)
-            if turn.call.answered_at is not None:
-                self._round_trip += (turn.call.answered_at - turn.call.sent_at - self._round_trip) / 20
+        if turn.call.sent_at is not None and turn.call.answered_at is not None:
+            self._round_trip += (turn.call.answered_at - turn.call.sent_at - self._round_trip) / 20
         if error is not None and error.reached == "no":
             self._own.release(turn.place, now)
         elif error is not None and error.reached == "perhaps":

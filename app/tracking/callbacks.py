@@ -90,6 +90,10 @@ class Callbacks:
         for reason in REASONS:
             metrics.CALLBACKS_REFUSED.labels(reason)
 
+    def can_hear(self, app_id: int) -> bool:
+        """Whether an app's callbacks can be told from anybody's."""
+        return self._secrets.get(app_id) is not None
+
     async def receive(self, body: bytes) -> None:
         """Take in a callback; it is stored when this returns. Raises CallbackRefused or CallbackUnreadable."""
         now = self._clock.now()

@@ -17,10 +17,9 @@ import structlog
 from app import metrics
 from app.clock import Clock
 from app.core.public import EventType
-from app.core.recording import Outcome
+from app.core.recording import Outcome, Tracking
 from app.errors import DatabaseUnavailable
-from app.store import polls, sweeps
-from app.store import tasks as task_store
+from app.store import counts, polls, sweeps
 from app.store.engine import Database, work_in_background
 from app.tracking.budget import Budget, Stand
 from app.tracking.follower import Follower
@@ -34,7 +33,6 @@ PATIENCE = 2.0
 """Seconds that a scrape waits for the database."""
 
 DUE_COUNTED = 10_000
-ACTIVE_COUNTED = 100_000
 """Counted no further, so that no look becomes slow."""
 
 LAG_EVERY = 0.5
@@ -109,7 +107,7 @@ class Gauges:
                     for app_id in self._budgets
                 }
                 found = {app_id: await sweeps.find(connection, app_id) for app_id in self._budgets}
-                active = await task_store.count_active(connection, at_most=ACTIVE_COUNTED)
+                tasks = await counts.tasks(connection)
         except DatabaseUnavailable:  # counted where it is raised
             return
         except Exception:
@@ -117,6 +115,7 @@ class Gauges:
             return
         finally:
             self._looking = None
+        active = tasks["tracking"].get(Tracking.ACTIVE, 0)
         failing = {app_id: bool(sweep and sweep.error) for app_id, sweep in found.items()}
         self._seen = _Seen(at=at, active=active, backlogs=backlogs, stands=stands, sweeps_failing=failing)
 

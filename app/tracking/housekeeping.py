@@ -14,7 +14,7 @@ from app.core.hearing import weigh
 from app.core.merging import EXPIRING_BEFORE, expired, expiring, mark, with_backups_watched
 from app.core.public import backup_notice
 from app.core.recording import Basis, LastError, Task, Tracking
-from app.store import backups, feed, polls, purging
+from app.store import backups, counts, feed, polls, purging
 from app.store import callbacks as callback_store
 from app.store import events as event_store
 from app.store import tasks as store
@@ -44,6 +44,10 @@ PURGE_BATCHES = 20
 GRACE = timedelta(minutes=1)
 """How long after the end of its window a task is still left to an answer under way, and to the provider's clock."""
 
+COUNTS = 200
+COUNTS_AT_ONCE = 20_000
+"""Above so many rows, counts are drawn together; so many in one transaction."""
+
 OVERLOOKED = timedelta(minutes=5)
 """How far back to look for callbacks that came while their task was being registered."""
 
@@ -67,7 +71,7 @@ class Housekeeping:
 
     async def run_once(self) -> int:
         """Do all that is due; how many tasks and callbacks changed, and how much was purged."""
-        jobs = (self._orphans, self._warn, self._expire, self._backups, self._recall, self._forget)
+        jobs = (self._orphans, self._warn, self._expire, self._backups, self._recall, self._forget, self._count)
         return sum([await self._until_done(job) for job in jobs]) + await self._purge()
 
     async def _purge(self) -> int:
@@ -169,3 +173,8 @@ class Housekeeping:
     async def _forget(self, connection: Connection, now: datetime) -> int:
         """Forget callbacks about tasks that nobody registered."""
         return await callback_store.forget(connection, now=now, limit=BATCH)
+
+    async def _count(self, connection: Connection, now: datetime) -> int:
+        """Keep the counts of tasks few rows, which are read all day."""
+        await counts.draw_together(connection, above=COUNTS, limit=COUNTS_AT_ONCE)
+        return 0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from app.clock import Clock
-from app.core.schedule import Closing, Pace, claim_order
+from app.core.schedule import Closing, Pace, Urgency, claim_order
 from app.errors import AnswerUnknown, DatabaseUnavailable, ProviderError, Reached
 from app.provider.client import Described
 from app.store import polls
@@ -40,9 +40,10 @@ class Poller:
         budgets: Sequence[Budget],
         *,
         pace: Callable[[int], Pace],
+        spent: Callable[[int, Urgency], None] = lambda app_id, urgency: None,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
-        self._apps = [_AppPoller(database, clock, observations, budget, pace, alive) for budget in budgets]
+        self._apps = [_AppPoller(database, clock, observations, budget, pace, spent, alive) for budget in budgets]
 
     async def run_once(self) -> int:
         """Poll until nothing is due; the number of calls made."""
@@ -68,10 +69,11 @@ class _AppPoller:
         observations: Observations,
         budget: Budget,
         pace: Callable[[int], Pace],
+        spent: Callable[[int, Urgency], None],
         alive: Callable[[], None],
     ) -> None:
         self._database, self._clock, self._observations, self._budget = database, clock, observations, budget
-        self._pace, self._alive = pace, alive
+        self._pace, self._spent, self._alive = pace, spent, alive
         self._woken = asyncio.Event()
         self._stopped = asyncio.Event()
         self._claims = 0
@@ -154,6 +156,8 @@ class _AppPoller:
     async def _poll(self, turn: Turn, claim: Claim) -> None:
         told = await self._ask(turn, claim)
         self._budget.settle_own(turn, told if isinstance(told, ProviderError) else None)
+        if turn.call.sent_at is not None:
+            self._spent(self._budget.app_id, claim.urgency)
         try:
             # What the poll changes is logged with the answer it comes from.
             answer = {"provider_request_id": told.request_id} if told.request_id else {}

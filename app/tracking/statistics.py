@@ -8,17 +8,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from app.clock import Clock
-from app.core.schedule import Pace
+from app.core.detection import Ending, Noticed, noticed
+from app.core.schedule import Pace, Urgency
+from app.core.told import CallbackEvent
+from app.provider.callbacks import numbers_of
 from app.store import callbacks as callback_store
-from app.store import outcomes, polls, sweeps
-from app.store import tasks as task_store
+from app.store import counts, outcomes, polls, sweeps
 from app.store.delivery_lists import Outbox, outbox
 from app.store.engine import Connection, Database
 from app.tracking.budget import Budget, Stand
 from app.tracking.callbacks import Callbacks
+from app.tracking.calls import Spending
 from app.tracking.pace import Paces
 
-DAY = timedelta(days=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 SweepState = Literal["off", "idle", "working", "failing"]
 Span = Literal["hour", "day"]
 
@@ -28,16 +31,32 @@ STEPS: dict[Span, tuple[timedelta, int]] = {"hour": (timedelta(minutes=1), 60), 
 _FORMS: dict[Span, str] = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d %H"}
 
 FRESH = 5.0
-"""Seconds for which outcomes once counted are shown again: many may be looking."""
+"""Seconds for which what was once counted of ended tasks is shown again: many may be looking."""
+
+ENDINGS = 2000
+"""Of so many recordings that ended last it is told how that came to be known."""
+
+ON_THE_WAY = timedelta(seconds=30)
+"""How long a callback may take, the provider's two retries included, before it counts as lost."""
+
+_UPLOADS = numbers_of(CallbackEvent.UPLOAD_FINISHED)
+_ENDS = _UPLOADS + numbers_of(CallbackEvent.ENDED, CallbackEvent.STOPPED, CallbackEvent.ENDED_ABNORMALLY)
+"""The callbacks that tell of files, and of an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppStatistics:
-    """One app: its budget, its queue, its sweep. ``calls``: made by this process in the last minute."""
+    """One app: its budget and what it went to, its queue, its sweep, and how ends of the last hour came to be known.
+
+    ``is_called``: whether callbacks of this app can be taken at all.
+    """
 
     app_id: int
     budget: Stand
-    calls: int
+    last_minute: Mapping[Urgency, int]
+    last_hour: Mapping[Urgency, int]
+    noticed: Noticed
+    is_called: bool
     pace: Pace
     backlog: polls.Backlog
     sweep: sweeps.Sweep | None
@@ -76,11 +95,13 @@ class Statistics:
         list_budgets: Mapping[int, Budget],
         paces: Paces,
         callbacks: Callbacks,
+        spending: Spending,
         *,
         sweeping: bool,
     ) -> None:
         self._database, self._clock, self._paces, self._callbacks = database, clock, paces, callbacks
-        self._budgets, self._list_budgets, self._sweeping = budgets, list_budgets, sweeping
+        self._budgets, self._list_budgets, self._spending, self._sweeping = budgets, list_budgets, spending, sweeping
+        self._endings: tuple[float, Mapping[int, list[Ending]]] | None = None
         self._ended: dict[Span, tuple[float, list[Ended]]] = {}
 
     async def collect(self) -> Numbers:
@@ -89,7 +110,7 @@ class Statistics:
         async with self._database.read() as connection:
             return Numbers(
                 at=now,
-                tasks=await task_store.count(connection),
+                tasks=await counts.tasks(connection),
                 apps=[await self._app(connection, app_id, now=now) for app_id in self._budgets],
                 callbacks=await callback_store.count_by_verdict(connection, since=now - DAY),
                 refused=dict(self._callbacks.refused),
@@ -115,13 +136,25 @@ class Statistics:
                 counts.setdefault(at, {})[outcome] = count
         return [Ended(at=at, outcomes=counts[at.strftime(form)]) for at in times]
 
+    async def _how_ends_were_noticed(self, connection: Connection, *, now: datetime) -> Mapping[int, list[Ending]]:
+        if self._endings is None or self._clock.monotonic() - self._endings[0] > FRESH:
+            found = await outcomes.endings(
+                connection, since=now - HOUR, until=now - ON_THE_WAY, ends=_ENDS, uploads=_UPLOADS, limit=ENDINGS
+            )
+            self._endings = (self._clock.monotonic(), found)
+        return self._endings[1]
+
     async def _app(self, connection: Connection, app_id: int, *, now: datetime) -> AppStatistics:
         budget = self._budgets[app_id]
         sweep = await sweeps.find(connection, app_id)
+        endings = await self._how_ends_were_noticed(connection, now=now)
         return AppStatistics(
             app_id=app_id,
             budget=await budget.stand(connection),
-            calls=budget.calls_in_last_minute(),
+            last_minute=await self._spending.lately(connection, app_id, MINUTE),
+            last_hour=await self._spending.lately(connection, app_id, HOUR),
+            noticed=noticed(endings.get(app_id, [])),
+            is_called=self._callbacks.can_hear(app_id),
             pace=self._paces.of(app_id),
             backlog=await polls.backlog(connection, app_id, now=now),
             sweep=sweep,

@@ -51,7 +51,7 @@ export function overview(place, { failed, changes }) {
       show(body("apps"), h("div", { class: "cards" },
         stats.apps.map((app) => appPanel(app, switches.get(app.app_id), stats.at)),
         stats.apps.length === 0 && h("p", null, "No app is configured.")));
-      show(body("callbacks"), callbacksPanel(stats.callbacks));
+      show(body("callbacks"), callbacksPanel(stats.callbacks, stats.apps));
       counts = stats.deliveries ?? null;
       showWebhooks();
       const empty = Object.keys(stats.tasks.tracking).length === 0;

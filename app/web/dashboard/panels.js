@@ -17,19 +17,29 @@ export function healthPanel({ status, checks }) {
   ];
 }
 
+const byClass = (counts) => {
+  const some = Object.entries(counts).filter(([, count]) => count);
+  return some.length > 0 && ` (${some.map(([name, count]) => `${number(count)} ${plain(name)}`).join(", ")})`;
+};
+
+const total = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);
+
 /** One app. `switches` is what operators set, if it could be read. */
 export function appPanel(app, switches, at) {
-  const { budget, backlog, deadlines, sweep } = app;
-  const classes = Object.entries(backlog.due_by_class ?? {}).map(([name, count]) => `${number(count)} ${plain(name)}`);
+  const { budget, backlog, deadlines, sweep, calls, detection } = app;
   const late = (backlog.oldest_due_seconds ?? 0) > 60;
   return h("article", { class: "card" },
     h("h3", null, `App ${app.app_id}`),
     notes(app, switches, at).map((note) => h("p", { class: "fault" }, note)),
     facts(
       ["Calls in use", `${budget.in_use} of ${budget.allowed}`, meter(budget)],
-      ["Calls in the last minute", `${number(app.calls_in_last_minute)} of ${number(Math.round(app.rate * 60))} possible`],
-      ["Due now", h("b", { class: late && "bad" }, number(backlog.due)), classes.length > 0 && ` (${classes.join(", ")})`],
+      ["Calls in the last minute", `${number(app.calls_in_last_minute)} of ${number(Math.round(app.rate * 60))} possible`,
+        byClass(calls.last_minute)],
+      ["In the last hour", number(total(calls.last_hour)), byClass(calls.last_hour)],
+      ["Due now", h("b", { class: late && "bad" }, number(backlog.due)), byClass(backlog.due_by_class)],
       backlog.oldest_due_seconds !== null && ["Oldest due", h("b", { class: late && "bad" }, span(backlog.oldest_due_seconds))],
+      ["Ends noticed after, last hour", detection.ended
+        ? `${span(detection.median_seconds)} (half), ${span(detection.p95_seconds)} (95 %), of ${number(detection.ended)}` : "–"],
       deadlines.tasks > 0 && ["Windows closing within 6 h", number(deadlines.tasks)],
       ["Sweep", badge(sweep.state === "failing" ? "failing" : "ok"), ` ${sweep.state}`,
         sweep.completed_at && [", ", time(sweep.completed_at)],
@@ -60,15 +70,20 @@ function meter({ limit, allowed, in_use: used }) {
     s("rect", { class: "used", width: `${(100 * Math.min(used, limit)) / limit}%`, height: 8, rx: 4 }));
 }
 
-export function callbacksPanel({ accepted, repeat, suspicious, refused }) {
-  const reasons = Object.entries(refused).filter(([, count]) => count);
-  const total = reasons.reduce((sum, [, count]) => sum + count, 0);
+export function callbacksPanel({ accepted, repeat, suspicious, refused }, apps) {
+  const heard = apps.filter((app) => app.detection.lost_callbacks);
+  const sum = (value) => heard.reduce((all, app) => all + value(app.detection), 0);
+  const lost = sum(({ lost_callbacks: some }) => total(some));
   return facts(
     ["Accepted, last 24 h", number(accepted)],
     ["Repeated", number(repeat)],
     ["Suspicious", h("b", { class: suspicious > 0 && "bad" }, number(suspicious))],
-    ["Refused since the start", h("b", { class: total > 0 && "bad" }, number(total)),
-      total > 0 && ` (${reasons.map(([reason, count]) => `${number(count)} ${plain(reason)}`).join(", ")})`]);
+    heard.length > 0 && ["Lost, last hour", h("b", { class: lost > 0 && "bad" }, number(lost)),
+      ` (${number(sum((one) => one.lost_callbacks.ended))} of ends, ` +
+      `${number(sum((one) => one.lost_callbacks.upload_finished))} of files; ${number(sum((one) => one.ended))} recordings ended)`],
+    heard.length < apps.length && ["Not taken", "No callback secret is configured",
+      apps.length > 1 && ` for ${number(apps.length - heard.length)} of ${number(apps.length)} apps`],
+    ["Refused since the start", h("b", { class: total(refused) > 0 && "bad" }, number(total(refused))), byClass(refused)]);
 }
 
 /** Subscriptions and the deliveries that were given up (none if the key may not see them); `counts` may be null. */
