@@ -114,11 +114,6 @@ def configuration(settings: Settings) -> list[Finding]:
         found.append(_callback_secret(app))
     found.append(_keys(settings))
     found.append(_way_in(settings))
-    if settings.without_effect:
-        names = ", ".join(settings.without_effect)
-        found.append(
-            Finding("warning", "settings", f"without effect in this version: {names}", "nothing, or remove them")
-        )
     return found
 
 

@@ -199,8 +199,6 @@ async def _serve(
     configure_logging(settings.log_level, settings.log_format)
     # A port that is taken must be said before anything else is done.
     listener = _listen(settings.host, settings.port)
-    if settings.without_effect:
-        log.warning("these settings have no effect in this version", settings=settings.without_effect)
     with listener:
         async with open_service(settings, role=role, patience=PATIENCE, simulated=simulated, policy=policy) as service:
             config = uvicorn.Config(

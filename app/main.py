@@ -9,6 +9,7 @@ from fastapi.routing import iter_route_contexts
 
 from app.api import (
     apps,
+    audit,
     callbacks,
     edge,
     events,
@@ -28,7 +29,7 @@ from app.api.task_schemas import EventDataOut, WebhookOut
 from app.settings import Role
 from app.wiring import Service
 
-DOORS = (registration, tasks, files, events, subscriptions, callbacks, statistics, apps)
+DOORS = (registration, tasks, files, events, subscriptions, callbacks, statistics, apps, audit)
 """What a process that answers has beside its probes."""
 
 

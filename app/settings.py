@@ -193,9 +193,14 @@ class Settings(FromEnvironment):
             )
 
     @property
-    def without_effect(self) -> list[str]:
-        """The settings that are set, though what they are for is not built yet."""
-        return sorted(name.upper() for name in self.model_fields_set & NOT_BUILT_YET)
+    def requests_per_second(self) -> int | None:
+        """How often each key may ask; None: as often as it likes.
+
+        Without keys nobody can be told from anybody: what holds by default for each would lock out all for the sake of
+        one. Where it is set, it is meant.
+        """
+        is_meant = self.api_keys or "rate_limit" in self.model_fields_set
+        return int(self.rate_limit.removesuffix("/s")) if is_meant else None
 
     @cached_property
     def apps(self) -> Mapping[int, ProviderApp]:
@@ -228,9 +233,6 @@ class ClientSettings(FromEnvironment):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
-
-NOT_BUILT_YET = frozenset({"rate_limit"})
-"""Names of the public contract that are checked already, so that a configuration written today stays right."""
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 

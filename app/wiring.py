@@ -15,6 +15,7 @@ import structlog
 
 from app import metrics
 from app.clock import Clock, SystemClock
+from app.core.limits import RateLimit
 from app.core.schedule import Policy
 from app.core.signing import NEW_SECRET_SIZE, new_webhook_secret
 from app.core.targets import Rules, check_url
@@ -29,6 +30,7 @@ from app.store.bell import DELIVERIES, EVENTS, POLLS, Bell
 from app.store.engine import Database
 from app.ticker import Job, Ticker
 from app.tracking.apps import Apps
+from app.tracking.audit import Audit
 from app.tracking.budget import Budget
 from app.tracking.callbacks import Callbacks
 from app.tracking.calls import FLUSH_EVERY, Spending
@@ -84,6 +86,8 @@ class Service:
     paces: Paces
     stats: Statistics
     apps: Apps
+    audit: Audit
+    rate_limit: RateLimit | None
     housekeeping: Housekeeping
     follower: Follower
     waiting: Waiting
@@ -284,7 +288,7 @@ def _build(
     ticker = Ticker(jobs, clock)
     bell = _bell(settings, database, clock)
     feed = Feed(database)
-    follower = Follower(database, clock)
+    follower = Follower(database, clock, keys=len({key.name for key in settings.api_keys}))
     bell.on(EVENTS, follower.wake)
     if role != "api":
         bell.on(POLLS, poller.wake)
@@ -311,7 +315,9 @@ def _build(
         timekeeping=timekeeping,
         paces=paces,
         stats=Statistics(database, clock, budgets, list_budgets, paces, callbacks, spending, sweeping=bool(every)),
-        apps=Apps(database, budgets, list_budgets),
+        apps=Apps(database, clock, budgets, list_budgets),
+        audit=Audit(database),
+        rate_limit=RateLimit(settings.requests_per_second) if settings.requests_per_second else None,
         housekeeping=housekeeping,
         follower=follower,
         waiting=Waiting(clock, tasks, feed, follower),

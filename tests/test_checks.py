@@ -144,7 +144,7 @@ async def test_help_names_every_command_and_shells_complete_them(tmp_path: Path)
     env = {"PATH": os.environ["PATH"]}
     code, said = await run(tmp_path, "--help", env=env)
     assert code == 0
-    for name in ("serve", "migrate", "check", "simulate", "tasks", "import", "export", "deliveries", "replay"):
+    for name in ("serve", "migrate", "check", "simulate", "tasks", "import", "export", "deliveries", "replay", "audit"):
         assert f" {name} " in said
     completing = {"_RECORDING_STATUS_COMPLETE": "complete_bash", "COMP_CWORD": "4"}
     words = {"COMP_WORDS": "recording-status tasks list --tracking se"}

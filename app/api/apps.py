@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
-from app.api.keys import GuardedRoute, TheService, requires
+from app.api.keys import GuardedRoute, TheCaller, TheService, requires
 from app.api.problems import PROBLEMS, may_answer
 from app.api.schemas import In, Out
-from app.tracking.apps import App
 
 router = APIRouter(prefix="/v1", tags=["operations"], responses=PROBLEMS, route_class=GuardedRoute)
 
@@ -46,19 +44,18 @@ class AppSwitchesIn(In):
 @router.get("/apps", dependencies=[requires("read")], summary="The apps and their switches", operation_id="listApps")
 async def list_apps(service: TheService) -> AppsOut:
     """What operators set, for all processes."""
-    return AppsOut(items=[_out(app) for app in await service.apps.list_apps()])
+    return AppsOut(items=[AppSwitchesOut(**app.told()) for app in await service.apps.list_apps()])
 
 
 @router.patch("/apps/{app_id}", dependencies=[requires("admin")], summary="Pause or slow an app down",
               operation_id="switchApp", openapi_extra=may_answer("not_found"))  # fmt: skip
 async def switch_app(
-    app_id: Annotated[int, Path(ge=1, description="The provider's AppId.")], body: AppSwitchesIn, service: TheService
+    app_id: Annotated[int, Path(ge=1, description="The provider's AppId.")],
+    body: AppSwitchesIn,
+    service: TheService,
+    caller: TheCaller,
 ) -> AppSwitchesOut:
     """Stored, and heeded by every process within a second; calls under way finish."""
     polling, sweeping = (None if one is None else one == "on" for one in (body.polling, body.sweeping))
-    return _out(await service.apps.switch(app_id, polling=polling, poll_budget=body.poll_budget, sweeping=sweeping))
-
-
-def _out(app: App) -> AppSwitchesOut:
-    words = {name: "on" if getattr(app, name) else "paused" for name in ("polling", "sweeping")}
-    return AppSwitchesOut(**asdict(app) | words)
+    app = await service.apps.switch(app_id, polling=polling, poll_budget=body.poll_budget, sweeping=sweeping, by=caller)
+    return AppSwitchesOut(**app.told())

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import metrics
+from app.api.keys import LIMITS
 from app.api.problems import Problem, problem
 from app.clock import Clock
 from app.settings import LOOPBACK
@@ -50,6 +51,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                message["headers"] += scope.get(LIMITS, ())
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

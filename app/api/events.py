@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.keys import GuardedRoute, TheService, requires
+from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, requires
 from app.api.lists import ANY, AppId, Ids, LabelFilters, Limit, Split, label_pairs
 from app.api.problems import PROBLEMS, may_answer
 from app.api.schemas import Out
@@ -81,7 +81,9 @@ async def list_events(query: Annotated[FeedQuery, Query()], service: TheService,
     """In one order for all. Pass `next_after` back as `after`, also from an empty page: nothing is missed, even while
     many changes are written at once. An event comes once here, but keep its `id` if yours must never act twice."""
     after = await service.feed.latest() if query.after == LATEST else min(int(query.after), GREATEST)
-    reading = service.waiting.page(after, query.to_filter(), limit=query.limit, seconds=query.wait or 0)
+    reading = service.waiting.page(
+        after, query.to_filter(), limit=query.limit, seconds=query.wait or 0, key=caller_of(request).key
+    )
     page = await unless_hung_up(request, reading)
     text = f'{{"items":[{",".join(event.text for event in page.events)}],"next_after":"{page.next_after}"}}'
     return Response(text, media_type="application/json")  # type: ignore[return-value]
@@ -96,15 +98,18 @@ class StreamQuery(FeedFilterQuery):
 async def _start(
     query: Annotated[StreamQuery, Query()],
     service: TheService,
+    caller: TheCaller,
     last_event_id: Annotated[
         str | None, Header(pattern=POSITION, description="The `id` of the last event you got; goes before `after`.")
     ] = None,
-) -> int:
-    """Where the stream begins. What it would end with at once is told here: a stream that has begun cannot."""
+) -> AsyncIterator[int]:
+    """Where the stream begins, and its place while it lasts. What it would end with at once is told here: a stream that
+    has begun cannot."""
     after = last_event_id or query.after or LATEST
-    position = await service.waiting.latest() if after == LATEST else min(int(after), GREATEST)
-    await service.waiting.check(position)
-    return position
+    with service.waiting.place(caller.key):
+        position = await service.waiting.latest() if after == LATEST else min(int(after), GREATEST)
+        await service.waiting.check(position)
+        yield position
 
 
 class EventStream(StreamingResponse):
@@ -120,7 +125,7 @@ class EventStream(StreamingResponse):
     summary="Follow every change as a stream",
     operation_id="streamEvents",
     response_class=EventStream,
-    openapi_extra=may_answer("feed_position_lost", "rate_limited"),
+    openapi_extra=may_answer("feed_position_lost"),
 )
 async def stream_events(
     query: Annotated[StreamQuery, Query()], service: TheService, start: Annotated[int, Depends(_start)]

@@ -208,6 +208,22 @@ ANSWERS: dict[str, dict[str, Any]] = {
             ],
         }
     },
+    "listAudit": {
+        "200": {
+            "items": [
+                {
+                    "id": "aud_42",
+                    "at": "2026-01-31T12:45:58.120Z",
+                    "key": "admin",
+                    "action": "app.switch",
+                    "subject": "1",
+                    "details": {"polling": "paused"},
+                    "request_id": REQUEST_ID,
+                }
+            ],
+            "next_cursor": None,
+        }
+    },
     "listApps": {"200": {"items": [_SWITCHES]}},
     "switchApp": {"200": {**_SWITCHES, "polling": "paused"}},
     "createSubscription": {"201": {**SUBSCRIPTION, "secret": _SECRET}, "200": SUBSCRIPTION},
@@ -246,7 +262,8 @@ _DETAILS = {
     "precondition_failed": "the task's version is 6 by now",
     "too_large": "a body may have 1048576 bytes here",
     "unsupported_media_type": "send Content-Type: application/json",
-    "rate_limited": "2000 requests are waiting in this process already",
+    "rate_limited": "the key dashboard asked more than 200 times a second; wait a second, then ask less often: "
+    "batches, lists and waiting (`wait`) need fewer requests",
     "unavailable": "the database is not available; nothing was changed, try again",
     "internal": "the request failed; the log has more under this request_id",
 }

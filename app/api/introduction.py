@@ -18,7 +18,8 @@ within the provider's limits.
 * **Follow many** with `GET /v1/events?wait=50`, passing back `next_after`, or as a stream: nothing is missed. To start
   from a copy, read all pages of `GET /v1/tasks` and follow from the first page's `events_after`.
 * **Errors** are RFC 9457 problem details. Decide by `code`; `errors` names each fault of a 422 by JSON pointer; tell
-  `request_id` to the operators. 429 and 503 carry `Retry-After`: nothing was changed, try again.
+  `request_id` to the operators. 429 and 503 carry `Retry-After`: nothing was changed, try again. `RateLimit` tells how
+  many requests your key may send at once.
 * **Repeating** a write is safe, but for `ping`, `redeliver`, `rotate-secret` and `replay`.
 * **Compatibility**: within v1 fields, words, event types and problem codes are only added: ignore new ones.
 * **Times** are RFC 3339, shown in UTC with milliseconds. Ids and cursors are opaque; `TaskId`s are case-sensitive.

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
+import structlog
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.problems import Problem
 from app.settings import ApiKey, Role
+from app.tracking.audit import Caller
 from app.wiring import Service
 
 ROLES: tuple[Role, ...] = ("read", "write", "admin")
@@ -43,21 +45,54 @@ async def is_known(request: Request, credentials: Credentials) -> bool:
     return not keys or (credentials is not None and find_key(keys, credentials.credentials) is not None)
 
 
+class Entered(NamedTuple):
+    """Who came in: the name and the role of the key; without keys, anybody."""
+
+    name: str | None
+    role: Role
+
+
+ANYBODY = Entered(None, "admin")
+ENTERED, LIMITS = "entered", "limits"
+"""Where a request's scope says who came in, and which headers tell of that caller's limits."""
+
+
 class Guard:
-    """A dependency that lets only keys of this role or a higher one pass."""
+    """A dependency that lets only keys of this role or a higher one pass, and none too often."""
 
     def __init__(self, role: Role) -> None:
         self.role = role
 
     async def __call__(self, request: Request, credentials: Credentials) -> None:
-        keys = service_of(request).settings.api_keys
-        if not keys:  # then the service listens on loopback only
-            return
+        entered = request.scope.get(ENTERED) or _enter(request, credentials)
+        if ROLES.index(entered.role) < ROLES.index(self.role):
+            raise Problem("forbidden", f"the key {entered.name} has the role {entered.role}; this needs {self.role}")
+
+
+def _enter(request: Request, credentials: HTTPAuthorizationCredentials | None) -> Entered:
+    """Look for the key and count the request, once for all guards of a route. Raises Problem."""
+    service = service_of(request)
+    entered, keys = ANYBODY, service.settings.api_keys
+    if keys:  # else the service listens on loopback only
         key = find_key(keys, credentials.credentials) if credentials else None
         if key is None:
             raise Problem("unauthenticated", "send a key as `Authorization: Bearer SECRET`")
-        if ROLES.index(key.role) < ROLES.index(self.role):
-            raise Problem("forbidden", f"the key {key.name} has the role {key.role}; this needs {self.role}")
+        entered = Entered(key.name, key.role)
+    if service.rate_limit:
+        rate = service.rate_limit.rate
+        left = service.rate_limit.take(entered.name, now=service.clock.monotonic())
+        request.scope[LIMITS] = (
+            (b"ratelimit-policy", b'"default";q=%d;w=1' % rate),
+            (b"ratelimit", b'"default";r=%d;t=1' % (left or 0)),
+        )
+        if left is None:
+            whose = f"the key {entered.name}" if entered.name else "this machine"
+            advice = "wait a second, then ask less often: batches, lists and waiting (`wait`) need fewer requests"
+            raise Problem(
+                "rate_limited", f"{whose} asked more than {rate} times a second; {advice}", {"Retry-After": "1"}
+            )
+    request.scope[ENTERED] = entered
+    return entered
 
 
 def requires(role: Role) -> Any:
@@ -80,6 +115,21 @@ class GuardedRoute(APIRoute):
         return guarded
 
 
+def caller_of(request: Request) -> Caller:
+    """Who asks, once a guard has let it in."""
+    return Caller(request.scope[ENTERED].name, structlog.contextvars.get_contextvars().get("request_id"))
+
+
+# For dependencies, coroutines: FastAPI would call plain functions in another thread.
+
+
+async def _the_caller(request: Request) -> Caller:
+    return caller_of(request)
+
+
+TheCaller = Annotated[Caller, Depends(_the_caller)]
+
+
 def service_of(request: Request) -> Service:
     """The parts, for the routes."""
     service: Service = request.app.state.service
@@ -87,7 +137,7 @@ def service_of(request: Request) -> Service:
 
 
 async def _the_service(request: Request) -> Service:
-    return service_of(request)  # as a coroutine: FastAPI would call a plain function in another thread
+    return service_of(request)
 
 
 TheService = Annotated[Service, Depends(_the_service)]

@@ -63,6 +63,9 @@ CALLBACK_PLACE = TypeAdapter(
     tuple[Literal["callback"], Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]]
 ).validate_python
 SUBSCRIPTION_PLACE = TypeAdapter(tuple[Literal["subscription"], StorableText]).validate_python
+AUDIT_PLACE = TypeAdapter(
+    tuple[Literal["audit"], Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]]
+).validate_python
 DELIVERY_PLACE = TypeAdapter(
     tuple[Literal["delivery"], Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]]
 ).validate_python

@@ -23,6 +23,7 @@ OPEN_WITH_MORE = "readyz"
 """Answers anybody, but tells more to those with a key."""
 
 REQUEST_ID = {"$ref": "#/components/headers/RequestId"}
+LIMITS = {name: {"$ref": f"#/components/headers/{name.replace('-', '')}"} for name in ("RateLimit", "RateLimit-Policy")}
 
 
 def finish(document: Json, roles: Mapping[str, Role]) -> Json:
@@ -40,7 +41,7 @@ def finish(document: Json, roles: Mapping[str, Role]) -> Json:
         _key(operation, roles.get(name))
         codes = codes_of(operation, guarded=name in roles)
         operation[CODES] = codes
-        _problems(operation, codes, components)
+        _problems(operation, codes, components, LIMITS if name in roles else {})
         _examples(operation)
         used.update(codes)
     components["examples"] = {
@@ -60,13 +61,11 @@ def codes_of(operation: Json, *, guarded: bool) -> list[str]:
     """The problem codes an operation can answer with: its own, and those of its form."""
     codes = {*operation.get(CODES, ()), "forbidden", "internal"}
     if guarded:
-        codes |= {"unauthenticated", "unavailable"}
+        codes |= {"unauthenticated", "unavailable", "rate_limited"}
     if operation.get("parameters") or (guarded and "requestBody" in operation):
         codes.add("invalid_request")
     if "requestBody" in operation:
         codes |= {"too_large", "unavailable"} | ({"unsupported_media_type"} if guarded else set())
-    if any(one["name"] == "wait" for one in operation.get("parameters", ())):
-        codes.add("rate_limited")
     return sorted(codes, key=lambda code: (STATUS_OF[code], code))
 
 
@@ -98,7 +97,7 @@ def _key(operation: Json, role: Role | None) -> None:
         operation["security"] = []
 
 
-def _problems(operation: Json, codes: list[str], components: Json) -> None:
+def _problems(operation: Json, codes: list[str], components: Json, limits: Json) -> None:
     answers = operation["responses"]
     answers.pop("4XX", None)
     answers.pop("422", None)
@@ -106,7 +105,7 @@ def _problems(operation: Json, codes: list[str], components: Json) -> None:
         answers.pop("503", None)
     for answer in answers.values():
         _meaning(answer, components["schemas"])
-        answer["headers"] = {**answer.get("headers", {}), "X-Request-Id": REQUEST_ID}
+        answer["headers"] = {**answer.get("headers", {}), "X-Request-Id": REQUEST_ID, **limits}
     shared: Json = components.setdefault("responses", {})
     for status in sorted({STATUS_OF[code] for code in codes}):
         of_status = [code for code in codes if STATUS_OF[code] == status]
@@ -125,7 +124,9 @@ def _meaning(answer: Json, schemas: Json) -> None:
 
 def _problem(status: int, codes: list[str]) -> Json:
     headers: Json = {"X-Request-Id": REQUEST_ID}
-    if status == 401:
+    if status != 401:
+        headers |= LIMITS
+    else:
         headers["WWW-Authenticate"] = {"$ref": "#/components/headers/Authenticate"}
     if status in (429, 503):
         headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
@@ -169,6 +170,12 @@ def _stream() -> Json:
     }
 
 
+KNOWN = (
+    "Of every answer to a request with a valid key, unless it was refused before the key was looked at. Syntax: IETF "
+    "draft-ietf-httpapi-ratelimit-headers-10."
+)
+
+
 def _headers() -> Json:
     return {
         "RequestId": {
@@ -182,6 +189,17 @@ def _headers() -> Json:
             "required": True,
             "schema": {"type": "integer"},
             "example": 5,
+        },
+        "RateLimit": {
+            "description": "How many requests more (`r`) this key may send at once; all of them (`q`) again within `t` "
+            f"seconds of rest. {KNOWN}",
+            "schema": {"type": "string"},
+            "example": '"default";r=187;t=1',
+        },
+        "RateLimitPolicy": {
+            "description": f"How many requests (`q`) each key may send in `w` seconds to one process. {KNOWN}",
+            "schema": {"type": "string"},
+            "example": '"default";q=200;w=1',
         },
         "Authenticate": {"description": "`Bearer`.", "required": True, "schema": {"type": "string"}},
     }

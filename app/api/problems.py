@@ -112,8 +112,8 @@ class ProblemOut(Out):
 class Problem(HTTPException):
     """An error of the edge itself, by its problem code."""
 
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(STATUS_OF[code], detail)
+    def __init__(self, code: str, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(STATUS_OF[code], detail, headers)
         self.code = code
 
 

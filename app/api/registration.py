@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from pydantic import TypeAdapter, ValidationError
 
 from app.api.etags import SHOWN, tag
-from app.api.keys import GuardedRoute, TheService, requires
+from app.api.keys import GuardedRoute, TheCaller, TheService, requires
 from app.api.problems import PROBLEMS, may_answer, pointer
 from app.api.schemas import TASK_ID, BatchIn, TaskIn
 from app.api.task_schemas import BatchErrorOut, BatchOut, BatchResultOut, TaskOut
@@ -36,9 +36,9 @@ CREATED: dict[str, Any] = {"headers": {"Location": LOCATION, **SHOWN["headers"]}
     },
     openapi_extra=may_answer("app_conflict"),
 )
-async def register_task(body: TaskIn, service: TheService, response: Response) -> TaskOut:
+async def register_task(body: TaskIn, service: TheService, caller: TheCaller, response: Response) -> TaskOut:
     """From now on the task is followed until it is settled or its query window has closed."""
-    done = await service.registration.register(_new_task(body))
+    done = await service.registration.register(_new_task(body), by=caller)
     task = _task_of(done)
     response.status_code = 201 if done.result == "created" else 200
     response.headers["Location"] = f"/v1/tasks/{task.task_id}"
@@ -54,7 +54,7 @@ async def register_task(body: TaskIn, service: TheService, response: Response) -
     summary="Register many tasks",
     operation_id="registerTasks",
 )
-async def register_tasks(body: BatchIn, service: TheService) -> BatchOut:
+async def register_tasks(body: BatchIn, service: TheService, caller: TheCaller) -> BatchOut:
     """Valid items commit together; after a 5xx or a broken connection repeat the whole."""
     results: list[BatchResultOut | None] = []
     wanted: list[NewTask] = []
@@ -64,7 +64,7 @@ async def register_tasks(body: BatchIn, service: TheService) -> BatchOut:
             results.append(None)
         except ValidationError as error:
             results.append(_invalid(number, item, error))
-    done = iter(enumerate(await service.registration.register_batch(wanted))) if wanted else iter(())
+    done = iter(enumerate(await service.registration.register_batch(wanted, by=caller))) if wanted else iter(())
     places = [number for number, result in enumerate(results) if result is None]
     for index, registered in done:
         results[places[index]] = _batch_result(places[index], registered)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from app.api import lists
-from app.api.keys import GuardedRoute, TheService, requires
+from app.api.keys import GuardedRoute, TheCaller, TheService, requires
 from app.api.lists import AFTER, ANY, BEFORE, ListQuery, Split
 from app.api.problems import PROBLEMS, may_answer
 from app.api.schemas import Moment, StorableText
@@ -67,11 +67,13 @@ DeliveryId = Annotated[str, Path(description="Of the delivery.")]
     response_model_exclude_unset=True,
     responses={200: {"model": SubscriptionOut, "description": "It exists with these settings; without its secret."}},
 )
-async def create_subscription(body: SubscriptionIn, service: TheService, response: Response) -> NewSubscriptionOut:
+async def create_subscription(
+    body: SubscriptionIn, service: TheService, caller: TheCaller, response: Response
+) -> NewSubscriptionOut:
     """Events from now on are sent to the address; earlier ones by `replay`. The secret is shown this once."""
     secret = body.secret.get_secret_value() if body.secret else None
     wanted = NewSubscription(**body.model_dump(exclude={"secret"}), secret=secret)
-    one, shown = await service.subscriptions.create(wanted)
+    one, shown = await service.subscriptions.create(wanted, by=caller)
     response.status_code = 201 if shown else 200
     response.headers["Location"] = f"/v1/subscriptions/{one.subscription_id}"
     return NewSubscriptionOut(**subscription_json(one), **({"secret": shown} if shown else {}))
@@ -107,13 +109,13 @@ async def get_subscription(subscription_id: SubscriptionId, service: TheService)
     openapi_extra=may_answer("not_found"),
 )
 async def change_subscription(
-    subscription_id: SubscriptionId, body: SubscriptionPatch, service: TheService
+    subscription_id: SubscriptionId, body: SubscriptionPatch, service: TheService, caller: TheCaller
 ) -> SubscriptionOut:
     """Holds for deliveries that wait, too. While it is disabled nothing is queued for it, and what waits stays."""
     given = {name: getattr(body, name) for name in body.model_fields_set - {"enabled"}}
     if "types" in given:
         given["types"] = tuple(sorted(set(given["types"])))
-    one = await service.subscriptions.change(subscription_id, given, enabled=body.enabled)
+    one = await service.subscriptions.change(subscription_id, given, enabled=body.enabled, by=caller)
     return SubscriptionOut(**subscription_json(one))
 
 
@@ -125,9 +127,9 @@ async def change_subscription(
     operation_id="deleteSubscription",
     openapi_extra=may_answer("not_found"),
 )
-async def delete_subscription(subscription_id: SubscriptionId, service: TheService) -> None:
+async def delete_subscription(subscription_id: SubscriptionId, service: TheService, caller: TheCaller) -> None:
     """Cancels what waits for it."""
-    await service.subscriptions.delete(subscription_id)
+    await service.subscriptions.delete(subscription_id, by=caller)
 
 
 @router.post(
@@ -138,11 +140,11 @@ async def delete_subscription(subscription_id: SubscriptionId, service: TheServi
     openapi_extra=may_answer("not_found"),
 )
 async def rotate_secret(
-    subscription_id: SubscriptionId, service: TheService, body: SecretIn | None = None
+    subscription_id: SubscriptionId, service: TheService, caller: TheCaller, body: SecretIn | None = None
 ) -> NewSubscriptionOut:
     """The one before signs beside it for 24 hours. The new one is shown this once."""
     given = body.secret.get_secret_value() if body and body.secret else None
-    one, secret = await service.subscriptions.rotate(subscription_id, given)
+    one, secret = await service.subscriptions.rotate(subscription_id, given, by=caller)
     return NewSubscriptionOut(**subscription_json(one), secret=secret)
 
 
@@ -199,12 +201,14 @@ async def _deliveries(query: OwnDeliveryQuery, service: TheService, of: str | No
     operation_id="redeliver",
     openapi_extra=may_answer("not_found"),
 )
-async def redeliver(subscription_id: SubscriptionId, delivery_id: DeliveryId, service: TheService) -> DeliveryOut:
+async def redeliver(
+    subscription_id: SubscriptionId, delivery_id: DeliveryId, service: TheService, caller: TheCaller
+) -> DeliveryOut:
     """At once, whatever became of it, with the same `webhook-id`; its schedule begins anew."""
     number = re.fullmatch(r"dlv_([1-9]\d{0,17})", delivery_id)
     if number is None:
         raise NoSuchSubscription(f"{subscription_id} has no such delivery")
-    found = await service.subscriptions.redeliver(subscription_id, int(number[1]))
+    found = await service.subscriptions.redeliver(subscription_id, int(number[1]), by=caller)
     return DeliveryOut.model_validate(delivery_json(found))
 
 
@@ -216,6 +220,6 @@ async def redeliver(subscription_id: SubscriptionId, delivery_id: DeliveryId, se
     operation_id="replay",
     openapi_extra=may_answer("not_found"),
 )
-async def replay(subscription_id: SubscriptionId, body: ReplayIn, service: TheService) -> CountOut:
+async def replay(subscription_id: SubscriptionId, body: ReplayIn, service: TheService, caller: TheCaller) -> CountOut:
     """With the same `webhook-id`s, behind live events. `undelivered`: those that never were, or were given up."""
-    return CountOut(count=await service.subscriptions.replay(subscription_id, Replay(**dict(body))))
+    return CountOut(count=await service.subscriptions.replay(subscription_id, Replay(**dict(body)), by=caller))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from app.api import lists
 from app.api.etags import SHOWN, expected, tag, versions
-from app.api.keys import GuardedRoute, TheService, requires
+from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, requires
 from app.api.lists import ListQuery, TaskQuery
 from app.api.problems import PROBLEMS, may_answer
 from app.api.schemas import LabelsIn, TaskIdPath
@@ -85,7 +85,8 @@ async def get_task(
     else:
         if until is not None and version is not None:
             raise InvalidRequest.at("version", "wait either until something holds, or for another version")
-        waiting = service.waiting.task(task_id, _awaited(until, version), seconds=wait)
+        key = caller_of(request).key
+        waiting = service.waiting.task(task_id, _awaited(until, version), seconds=wait, key=key)
         task = await unless_hung_up(request, waiting)
     if if_none_match is not None and (if_none_match.strip() == "*" or task.version in versions(if_none_match)):
         return Response(status_code=304, headers={"ETag": tag(task)})  # type: ignore[return-value]
@@ -105,11 +106,12 @@ async def patch_task(
     task_id: TaskIdPath,
     body: LabelsIn,
     service: TheService,
+    caller: TheCaller,
     response: Response,
     if_match: Annotated[str | None, Header(description="Only if this is still its ETag.")] = None,
 ) -> TaskOut:
     """A merge patch: labels given are set, `null` removes one, others stay."""
-    await service.tasks.set_labels(task_id, body.labels, if_versions=expected(if_match))
+    await service.tasks.set_labels(task_id, body.labels, if_versions=expected(if_match), by=caller)
     return await _shown(service, task_id, response)
 
 
@@ -132,7 +134,7 @@ async def refresh_task(
     asked_at = service.clock.now()
     await service.tasks.refresh(task_id)
     if wait is not None:
-        told = service.waiting.told(task_id, since=asked_at, seconds=wait)
+        told = service.waiting.told(task_id, since=asked_at, seconds=wait, key=caller_of(request).key)
         response.status_code = 200 if await unless_hung_up(request, told) else 202
     return await _shown(service, task_id, response)
 
@@ -145,9 +147,9 @@ async def refresh_task(
     responses={200: SHOWN},
     openapi_extra=may_answer("not_found"),
 )
-async def untrack_task(task_id: TaskIdPath, service: TheService, response: Response) -> TaskOut:
+async def untrack_task(task_id: TaskIdPath, service: TheService, caller: TheCaller, response: Response) -> TaskOut:
     """The recording itself is untouched."""
-    await service.tasks.untrack(task_id)
+    await service.tasks.untrack(task_id, by=caller)
     return await _shown(service, task_id, response)
 
 
@@ -159,9 +161,9 @@ async def untrack_task(task_id: TaskIdPath, service: TheService, response: Respo
     responses={200: SHOWN},
     openapi_extra=may_answer("not_found", "not_pollable"),
 )
-async def track_task(task_id: TaskIdPath, service: TheService, response: Response) -> TaskOut:
+async def track_task(task_id: TaskIdPath, service: TheService, caller: TheCaller, response: Response) -> TaskOut:
     """Only this resumes an untracked task; registering it again does not."""
-    await service.tasks.track(task_id)
+    await service.tasks.track(task_id, by=caller)
     return await _shown(service, task_id, response)
 
 
@@ -173,9 +175,9 @@ async def track_task(task_id: TaskIdPath, service: TheService, response: Respons
     operation_id="deleteTask",
     openapi_extra=may_answer("not_found"),
 )
-async def delete_task(task_id: TaskIdPath, service: TheService) -> None:
+async def delete_task(task_id: TaskIdPath, service: TheService, caller: TheCaller) -> None:
     """Erases the task, its files and the contents of its events; leaves `task.deleted`."""
-    await service.tasks.delete(task_id)
+    await service.tasks.delete(task_id, by=caller)
 
 
 @router.get(

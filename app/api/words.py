@@ -9,6 +9,7 @@ from typing_extensions import TypeAliasType
 
 from app.api.schemas import one_of
 from app.core.public import CALLBACK_RECEIVED, MEDIA_TRACK_TYPES, QUIT_REASONS, RECORD_MODES, STREAM_TYPES, EventType
+from app.tracking.audit import Action
 
 Source = TypeAliasType(
     "Source",
@@ -90,3 +91,4 @@ ReplayOnly = TypeAliasType(
         Literal["undelivered", "all"], Field(description="`undelivered`: those that never were, or were given up.")
     ],
 )
+AuditAction = TypeAliasType("AuditAction", Annotated[Action, Field(description="What somebody did. More may come.")])

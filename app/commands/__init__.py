@@ -3,5 +3,5 @@
 Nothing of the service is imported here, so they start fast and work from any machine.
 """
 
-NAMES = ("tasks", "import", "export", "deliveries", "replay")
+NAMES = ("tasks", "import", "export", "deliveries", "replay", "audit")
 """The commands of app.commands.cli, to be known without importing them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from app.commands.audit import audit
 from app.commands.exporting import export
 from app.commands.importing import import_tasks
 from app.commands.watching import tasks
@@ -15,3 +16,4 @@ cli.command("import")(import_tasks)
 cli.add_typer(export, name="export")
 cli.command("deliveries")(deliveries)
 cli.command("replay")(replay)
+cli.command("audit")(audit)

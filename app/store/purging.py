@@ -1,4 +1,4 @@
-"""What is no longer kept: closed tasks, receipts, deliveries and tombstones. Events: app.store.feed.purge."""
+"""What is no longer kept: closed tasks, receipts, deliveries, audit lines, tombstones. Events: app.store.feed.purge."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from app.core.recording import Tracking
 from app.store import feed
 from app.store.engine import Connection
 from app.store.models import CallbackRow, EventRow, TaskRow, TombstoneRow, table_of
+from app.store.models_audit import AuditRow
 from app.store.models_webhooks import DeliveryRow
 from app.store.tasks import upsert
 
@@ -18,7 +19,7 @@ FILES = 2000
 """Files that go with the tasks of one transaction, but for a single task that has more."""
 
 _TASKS, _CALLBACKS, _EVENTS, _TOMBSTONES = map(table_of, (TaskRow, CallbackRow, EventRow, TombstoneRow))
-_DELIVERIES = table_of(DeliveryRow)
+_DELIVERIES, _AUDIT = map(table_of, (DeliveryRow, AuditRow))
 
 
 async def purge_tasks(connection: Connection, *, before: datetime, limit: int) -> int:
@@ -76,6 +77,14 @@ async def purge_deliveries(connection: Connection, *, before: datetime, limit: i
     row = _DELIVERIES.c
     old = select(row.id).where(row.created_at < before, ~row.claimed).order_by(row.created_at).limit(limit)
     gone = await connection.execute(delete(_DELIVERIES).where(row.id.in_(old)).returning(row.id))
+    return len(gone.all())
+
+
+async def purge_audit(connection: Connection, *, before: datetime, limit: int) -> int:
+    """Delete audit lines that were written before then; how many."""
+    row = _AUDIT.c
+    old = select(row.id).where(row.at < before).order_by(row.at).limit(limit)
+    gone = await connection.execute(delete(_AUDIT).where(row.id.in_(old)).returning(row.id))
     return len(gone.all())
 
 

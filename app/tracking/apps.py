@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import structlog
 
+from app.clock import Clock
 from app.errors import AppNotFound, InvalidRequest
 from app.store.bell import POLLS, ring
 from app.store.engine import Connection, Database
+from app.tracking.audit import NOBODY, Caller, note
 from app.tracking.budget import Budget
 
 log = structlog.get_logger(__name__)
@@ -25,12 +28,19 @@ class App:
     poll_limit: int
     sweeping: bool
 
+    def told(self) -> dict[str, Any]:
+        """In the words of the API."""
+        words = {name: "on" if getattr(self, name) else "paused" for name in ("polling", "sweeping")}
+        return asdict(self) | words
+
 
 class Apps:
     """Shows the configured apps and turns their switches."""
 
-    def __init__(self, database: Database, budgets: Mapping[int, Budget], list_budgets: Mapping[int, Budget]) -> None:
-        self._database, self._budgets, self._list_budgets = database, budgets, list_budgets
+    def __init__(
+        self, database: Database, clock: Clock, budgets: Mapping[int, Budget], list_budgets: Mapping[int, Budget]
+    ) -> None:
+        self._database, self._clock, self._budgets, self._list_budgets = database, clock, budgets, list_budgets
 
     async def list_apps(self) -> list[App]:
         """By id."""
@@ -44,6 +54,7 @@ class Apps:
         polling: bool | None = None,
         poll_budget: int | None = None,
         sweeping: bool | None = None,
+        by: Caller = NOBODY,
     ) -> App:
         """Turn some switches; None leaves one as it is. Raises AppNotFound, InvalidRequest."""
         budget = self._budgets.get(app_id)
@@ -52,10 +63,13 @@ class Apps:
         if poll_budget is not None and poll_budget > budget.limit:
             raise InvalidRequest.at("/poll_budget", f"the provider allows this app {budget.limit} calls a second")
         async with self._database.write() as connection:
+            before = await self._app(connection, app_id)
             await budget.switch(connection, off=None if polling is None else not polling, cap=poll_budget)
             await self._list_budgets[app_id].switch(connection, off=None if sweeping is None else not sweeping)
             ring(connection, POLLS)
             app = await self._app(connection, app_id)
+            if turned := dict(app.told().items() - before.told().items()):
+                await note(connection, by, "app.switch", str(app_id), at=self._clock.now(), **turned)
         log.warning("switched", app_id=app_id, polling=app.polling, poll_budget=app.poll_budget, sweeping=app.sweeping)
         return app
 

@@ -7,7 +7,7 @@ newest events stay in memory for a while: who keeps up with the feed is served f
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -15,6 +15,7 @@ from dataclasses import replace
 import structlog
 
 from app.clock import Clock
+from app.core.limits import may_wait
 from app.errors import DatabaseUnavailable, TooManyWaiting
 from app.store import feed as store
 from app.store.engine import Database
@@ -42,15 +43,15 @@ class Watch:
 
 
 class Follower:
-    """``wake()`` when something was written; ``stop()`` ends all waits."""
+    """``wake()`` when something was written; ``stop()`` ends all waits. ``keys``: names of keys that may come."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database, clock: Clock, *, keys: int) -> None:
+        self._database, self._clock, self._keys = database, clock, max(1, keys)
         self._recent: deque[StoredEvent] = deque()
         self._since = self._position = 0
         """Every event behind ``_since`` up to ``_position`` is in ``_recent``, and was told to those who watch."""
         self._watches: defaultdict[str | None, set[Watch]] = defaultdict(set)
-        self._waiting = 0
+        self._places: Counter[str | None] = Counter()
         self._is_reading = asyncio.Lock()
         self._following = False
         self._woken = asyncio.Event()
@@ -69,7 +70,7 @@ class Follower:
     @property
     def waiting(self) -> int:
         """How many wait at present."""
-        return self._waiting
+        return self._places.total()
 
     @property
     def position(self) -> int:
@@ -77,17 +78,28 @@ class Follower:
         return self._position
 
     @contextmanager
+    def place(self, key: str | None = None) -> Iterator[None]:
+        """Hold one of the places for those who wait, of which each key has its share. Raises TooManyWaiting."""
+        if not may_wait(self._places, key, callers=self._keys, most=MOST_WAITING):
+            whose = f"the key {key}" if key else "this machine"
+            raise TooManyWaiting(
+                f"{whose} has {self._places[key]} requests and streams waiting in this process already; "
+                "end some, or wait for many tasks at once by `GET /v1/events?wait=50`"
+            )
+        self._places[key] += 1
+        try:
+            yield
+        finally:
+            self._places[key] -= 1
+
+    @contextmanager
     def watch(self, task_id: str | None = None) -> Iterator[Watch]:
-        """Be told of events about this task, or of all. Raises TooManyWaiting."""
-        if self._waiting >= MOST_WAITING:
-            raise TooManyWaiting(f"{MOST_WAITING} requests are waiting in this process already")
+        """Be told of events about this task, or of all, while holding a place."""
         watch = Watch()
         self._watches[task_id].add(watch)
-        self._waiting += 1
         try:
             yield watch
         finally:
-            self._waiting -= 1
             self._watches[task_id].discard(watch)
             if not self._watches[task_id]:
                 del self._watches[task_id]
@@ -122,7 +134,7 @@ class Follower:
         while not self.stopped:
             await self._wait()
             self._woken.clear()
-            if not self._waiting:
+            if not self.waiting:
                 self._following = False
                 continue
             try:
@@ -132,7 +144,7 @@ class Follower:
                 await self._clock.sleep(LOOK)
 
     async def _wait(self) -> None:
-        if not self._waiting:
+        if not self.waiting:
             await self._woken.wait()
             return
         with suppress(TimeoutError):

@@ -31,6 +31,7 @@ PURGES = {
     "receipts": (purging.purge_receipts, 500),
     "deliveries": (purging.purge_deliveries, 500),
     "events": (feed.purge, 500),
+    "audit": (purging.purge_audit, 500),
     "tombstones": (purging.purge_tombstones, 500),
 }
 """What goes when it was kept long enough, in this order: a purge, and how many it takes in one transaction.

@@ -14,6 +14,7 @@ from app.errors import AppConflict, InvalidRequest, Refusal
 from app.store import polls
 from app.store import tasks as store
 from app.store.engine import Connection, Database
+from app.tracking.audit import NOBODY, Caller, note
 from app.tracking.changes import Changes
 from app.tracking.hearing import Hearing
 
@@ -56,18 +57,18 @@ class Registration:
         self._database, self._clock, self._changes, self._hearing = database, clock, changes, hearing
         self._app_ids = frozenset(app_ids)
 
-    async def register(self, wanted: NewTask) -> Registered:
+    async def register(self, wanted: NewTask, *, by: Caller = NOBODY) -> Registered:
         """Register one task, or merge its labels into the one that is there. Raises the Refusal it meets."""
-        (done,) = await self._register([wanted], Urgency.HURRIED)
+        (done,) = await self._register([wanted], Urgency.HURRIED, by)
         if done.error is not None:
             raise done.error
         return done
 
-    async def register_batch(self, wanted: Sequence[NewTask]) -> list[Registered]:
+    async def register_batch(self, wanted: Sequence[NewTask], *, by: Caller = NOBODY) -> list[Registered]:
         """Register many in one transaction; the results stand in the order given, refusals among them."""
-        return await self._register(wanted, Urgency.BATCH)
+        return await self._register(wanted, Urgency.BATCH, by)
 
-    async def _register(self, wanted: Sequence[NewTask], urgency: Urgency) -> list[Registered]:
+    async def _register(self, wanted: Sequence[NewTask], urgency: Urgency, by: Caller) -> list[Registered]:
         now = self._clock.now()
         resolved = [self._resolve(one, now=now) for one in wanted]
         first: dict[str, Task] = {}
@@ -77,13 +78,23 @@ class Registration:
         async with self._database.write() as connection:
             created = await self.create(connection, first, urgency, source="api", now=now)
             others = sorted({one.task_id for one in wanted} - created.keys())
-            there = created | await self._find_to_merge(connection, others, wanted)
-            return [
+            found = await self._find_to_merge(connection, others, wanted)
+            new, there = list(created), created | found
+            done = [
                 Registered(one.task_id, "invalid", error=app)
                 if isinstance(app, Refusal)
                 else await self._merge(connection, one, app, there, created, now=now)
                 for one, app in zip(wanted, resolved, strict=True)
             ]
+            labelled = [task_id for task_id, task in found.items() if there[task_id].labels != task.labels]
+            if urgency is Urgency.BATCH and (new or labelled):
+                counts = {"created": len(new), "labelled": len(labelled)}
+                await note(connection, by, "task.register", None, at=now, **counts)
+            elif new:
+                await note(connection, by, "task.register", new[0], at=now)
+            elif labelled:
+                await note(connection, by, "task.label", labelled[0], at=now, labels=sorted(wanted[0].labels))
+        return done
 
     async def _find_to_merge(
         self, connection: Connection, task_ids: list[str], wanted: Sequence[NewTask]

@@ -23,6 +23,7 @@ from app.store import subscriptions as store
 from app.store.deliveries import due
 from app.store.delivery_lists import Delivery, DeliveryFilter
 from app.store.engine import Connection, Database
+from app.tracking.audit import NOBODY, Caller, note, retell
 from app.tracking.posting import Post
 
 log = structlog.get_logger(__name__)
@@ -80,7 +81,7 @@ class Subscriptions:
 
     # -- keeping
 
-    async def create(self, wanted: NewSubscription) -> tuple[Subscription, str | None]:
+    async def create(self, wanted: NewSubscription, *, by: Caller = NOBODY) -> tuple[Subscription, str | None]:
         """The subscription, and its secret if it is new. Raises InvalidRequest, NameConflict."""
         self._check_url(wanted.url)
         if not self._box.can_keep:
@@ -106,6 +107,7 @@ class Subscriptions:
             if await store.add(connection, new):
                 if await store.count(connection) > MOST_SUBSCRIPTIONS:
                     raise InvalidRequest(f"there are {MOST_SUBSCRIPTIONS} subscriptions, which is the most")
+                await note(connection, by, "subscription.create", new.subscription_id, at=now, name=new.name)
                 return new, secret
             there = await store.named(connection, wanted.name)
             assert there is not None
@@ -126,7 +128,9 @@ class Subscriptions:
         async with self._database.read() as connection:
             return await store.page(connection, after=after, limit=limit)
 
-    async def change(self, subscription_id: str, given: Mapping[str, Any], *, enabled: bool | None) -> Subscription:
+    async def change(
+        self, subscription_id: str, given: Mapping[str, Any], *, enabled: bool | None, by: Caller = NOBODY
+    ) -> Subscription:
         """Set these fields; it holds for deliveries that wait. Raises InvalidRequest, NoSuchSubscription."""
         if "url" in given:
             self._check_url(given["url"])
@@ -136,6 +140,15 @@ class Subscriptions:
             if after != before:
                 after = replace(after, updated_at=self._clock.now())
                 await store.save(connection, after)
+                await note(
+                    connection,
+                    by,
+                    "subscription.change",
+                    subscription_id,
+                    at=after.updated_at,
+                    name=after.name,
+                    changed=_changed(before, after),
+                )
             if before.disabled_at is None and after.disabled_at is not None:
                 row = event_store.row(
                     subscription_disabled(after), id=self._clock.token(), at=after.disabled_at, source="api"
@@ -152,14 +165,18 @@ class Subscriptions:
             return replace(one, disabled_at=None, disabled_reason=None, failing_since=None)
         return one
 
-    async def delete(self, subscription_id: str) -> None:
+    async def delete(self, subscription_id: str, *, by: Caller = NOBODY) -> None:
         """Remove it and cancel what waits. Raises NoSuchSubscription."""
         async with self._database.write() as connection:
-            await self._lock(connection, subscription_id)
+            gone = await self._lock(connection, subscription_id)
             await deliveries.cancel(connection, subscription_id)
             await store.remove(connection, subscription_id)
+            now = self._clock.now()
+            await note(connection, by, "subscription.delete", subscription_id, at=now, name=gone.name)
 
-    async def rotate(self, subscription_id: str, secret: str | None) -> tuple[Subscription, str]:
+    async def rotate(
+        self, subscription_id: str, secret: str | None, *, by: Caller = NOBODY
+    ) -> tuple[Subscription, str]:
         """A new secret; those before sign beside it for 24 h at most. Raises InvalidRequest, NoSuchSubscription."""
         secret = secret or self._new_secret()
         key = parse_webhook_secret(secret)
@@ -170,6 +187,7 @@ class Subscriptions:
             secrets = ((self._box.seal(key), None), *kept[: KEPT_SECRETS - 1])
             one = replace(one, secrets=secrets, updated_at=now)
             await store.save(connection, one)
+            await note(connection, by, "subscription.rotate_secret", subscription_id, at=now, name=one.name)
         return one, secret
 
     async def _lock(self, connection: Connection, subscription_id: str) -> Subscription:
@@ -191,18 +209,20 @@ class Subscriptions:
         async with self._database.read() as connection:
             return await deliveries.page(connection, wanted, before=before, limit=limit)
 
-    async def redeliver(self, subscription_id: str, delivery: int) -> Delivery:
+    async def redeliver(self, subscription_id: str, delivery: int, *, by: Caller = NOBODY) -> Delivery:
         """Send it at once, whatever became of it. Raises NoSuchSubscription."""
+        now = self._clock.now()
         async with self._database.write() as connection:
             _existing(await store.find(connection, subscription_id, lock=True), subscription_id)
             if await deliveries.find(connection, subscription_id, delivery) is None:
                 raise NoSuchSubscription(f"{subscription_id} has no such delivery")
-            await deliveries.redeliver(connection, delivery, now=self._clock.now())
+            await deliveries.redeliver(connection, delivery, now=now)
+            await note(connection, by, "delivery.redeliver", subscription_id, at=now, delivery_id=f"dlv_{delivery}")
             found = await deliveries.find(connection, subscription_id, delivery)
         assert found is not None
         return found
 
-    async def replay(self, subscription_id: str, wanted: Replay) -> int:
+    async def replay(self, subscription_id: str, wanted: Replay, *, by: Caller = NOBODY) -> int:
         """Queue past events behind live ones; how many. Raises InvalidRequest, NoSuchSubscription.
 
         In transactions of a size that keeps nobody waiting: after a failure repeat it, what is queued stays so.
@@ -211,16 +231,31 @@ class Subscriptions:
         if to.disabled_at is not None and not wanted.dry_run:
             raise InvalidRequest("the subscription is disabled; enable it first")
         types = sorted(set(to.types) & set(wanted.types if wanted.types is not None else to.types))
-        count, after, more = 0, 0, bool(types)
+        count, after, more, line = 0, 0, bool(types), None
         while more:
             async with self._database.write() as connection:
                 found = await event_store.between(
                     connection, wanted.since, wanted.until, after=after, types=types, limit=PAGE
                 )
-                count += await self._replay_page(connection, to, found, wanted)
+                page = await self._replay_page(connection, to, found, wanted)
+                count += page
+                if page and not wanted.dry_run:
+                    line = await self._note_replay(connection, by, to, wanted, count=count, line=line)
             more = len(found) == PAGE
             after = found[-1].seq if found else 0
         return count
+
+    async def _note_replay(
+        self, connection: Connection, by: Caller, to: Subscription, wanted: Replay, *, count: int, line: int | None
+    ) -> int:
+        """One line, however many transactions: it counts what is queued so far."""
+        span = {"since": time_text(wanted.since), "until": time_text(wanted.until)}
+        details = {"name": to.name, "only": wanted.only, "count": count, **span}
+        if line is None:
+            now = self._clock.now()
+            return await note(connection, by, "subscription.replay", to.subscription_id, at=now, **details)
+        await retell(connection, line, **details)
+        return line
 
     async def _replay_page(
         self, connection: Connection, to: Subscription, found: Sequence[event_store.StoredEvent], wanted: Replay
@@ -247,6 +282,13 @@ KEPT_SECRETS = 5
 
 def _settings(one: Subscription) -> tuple[Any, ...]:
     return one.url, set(one.types), one.app_id, dict(one.labels), one.max_in_flight, one.description
+
+
+def _changed(before: Subscription, after: Subscription) -> list[str]:
+    """What callers set that is another by now."""
+    names = ("url", "types", "app_id", "labels", "max_in_flight", "description")
+    changed = [name for name in names if getattr(before, name) != getattr(after, name)]
+    return changed + (["enabled"] if (before.disabled_at is None) != (after.disabled_at is None) else [])
 
 
 def _existing(found: Subscription | None, subscription_id: str) -> Subscription:

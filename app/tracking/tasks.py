@@ -18,6 +18,7 @@ from app.store import feed, listing, polls
 from app.store import tasks as store
 from app.store.engine import Database
 from app.store.events import StoredEvent
+from app.tracking.audit import NOBODY, Caller, note
 from app.tracking.changes import Changes
 from app.tracking.registration import LABEL_LIMIT
 
@@ -121,7 +122,12 @@ class Tasks:
     # -- steering
 
     async def set_labels(
-        self, task_id: str, patch: Mapping[str, str | None], *, if_versions: Collection[int] | None
+        self,
+        task_id: str,
+        patch: Mapping[str, str | None],
+        *,
+        if_versions: Collection[int] | None,
+        by: Caller = NOBODY,
     ) -> Task:
         """Merge labels into a task's; None removes one. Raises TaskNotFound, PreconditionFailed, InvalidRequest."""
         now = self._clock.now()
@@ -133,7 +139,10 @@ class Tasks:
             labels = {key: value for key, value in merged.items() if value is not None}
             if len(labels) > LABEL_LIMIT:
                 raise InvalidRequest.at("/labels", f"{len(labels)} labels; {LABEL_LIMIT} is the most")
-            return await self._changes.save(connection, task, replace(task, labels=labels), source="api", now=now)
+            after = await self._changes.save(connection, task, replace(task, labels=labels), source="api", now=now)
+            if after.labels != task.labels:
+                await note(connection, by, "task.label", task_id, at=now, labels=sorted(patch))
+            return after
 
     async def refresh(self, task_id: str) -> Task:
         """Have a task polled as soon as the budget allows, at most every 5 s. Raises TaskNotFound, NotPollable."""
@@ -154,7 +163,7 @@ class Tasks:
         if task.app_id not in self._app_ids:
             raise NotPollable(f"app {task.app_id} is not configured")
 
-    async def untrack(self, task_id: str) -> Task:
+    async def untrack(self, task_id: str, *, by: Caller = NOBODY) -> Task:
         """Stop polling a task; the recording itself is untouched. Raises TaskNotFound."""
         now = self._clock.now()
         async with self._database.write() as connection:
@@ -162,9 +171,10 @@ class Tasks:
             if task.tracking is not Tracking.UNTRACKED:
                 await self._changes.save(connection, task, merging.untracked(task, now=now), source="api", now=now)
                 await polls.drop(connection, task_id)
+                await note(connection, by, "task.untrack", task_id, at=now)
         return await self.get(task_id)
 
-    async def track(self, task_id: str) -> Task:
+    async def track(self, task_id: str, *, by: Caller = NOBODY) -> Task:
         """Resume polling an untracked task; on any other it changes nothing. Raises TaskNotFound, NotPollable."""
         now = self._clock.now()
         async with self._database.write() as connection:
@@ -174,9 +184,10 @@ class Tasks:
                 self._check_pollable(resumed, now=now)
                 await self._changes.save(connection, task, merging.tracked(task, now=now), source="api", now=now)
                 await polls.hurry(connection, [polls.Hurry(task_id, task.app_id, now, task.claim_no)], Urgency.HURRIED)
+                await note(connection, by, "task.track", task_id, at=now)
         return await self.get(task_id)
 
-    async def delete(self, task_id: str) -> None:
+    async def delete(self, task_id: str, *, by: Caller = NOBODY) -> None:
         """Erase a task with its files, its callbacks and the contents of its events. Raises TaskNotFound."""
         now = self._clock.now()
         async with self._database.write() as connection:
@@ -188,6 +199,7 @@ class Tasks:
             await callback_store.erase(connection, task_id)
             row = self._changes.row(deletion(task), task, source="api", now=now)
             await event_store.add(connection, [row], labels=task.labels)
+            await note(connection, by, "task.delete", task_id, at=now)
 
 
 def _existing(task: Task | None, task_id: str) -> Task:

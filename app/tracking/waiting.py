@@ -1,18 +1,18 @@
 """Waiting for a task, for an answer about it, and for what comes next in the feed.
 
-Who waits holds no connection and no transaction, only a place in `Follower`.
+Who waits holds no connection and no transaction, only a place in `Follower`; ``key`` names whose place it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 
 from app.clock import Clock
 from app.core.recording import Task, Tracking
-from app.errors import DatabaseUnavailable, FeedPositionLost, TooManyWaiting
+from app.errors import DatabaseUnavailable, FeedPositionLost
 from app.store.feed import FeedFilter, Page
 from app.tracking.feed import Feed
 from app.tracking.follower import Follower, Watch
@@ -43,10 +43,12 @@ class Waiting:
         self._clock, self._tasks, self._feed, self._follower = clock, tasks, feed, follower
         self._reads: dict[tuple[str, int], asyncio.Task[Task]] = {}
 
-    async def task(self, task_id: str, holds: Callable[[Task], bool], *, seconds: float) -> Task:
+    async def task(
+        self, task_id: str, holds: Callable[[Task], bool], *, seconds: float, key: str | None = None
+    ) -> Task:
         """The task as soon as this holds of it. Raises TaskNotFound, TooManyWaiting."""
         until = self._clock.monotonic() + seconds
-        with self._follower.watch(task_id) as watch:
+        with self._follower.place(key), self._follower.watch(task_id) as watch:
             await self._follower.follow()
             while True:
                 watch.changed.clear()
@@ -56,10 +58,10 @@ class Waiting:
                 if not await self._changed(watch, until):
                     return await self._tasks.get(task_id)
 
-    async def told(self, task_id: str, *, since: datetime, seconds: float) -> bool:
+    async def told(self, task_id: str, *, since: datetime, seconds: float, key: str | None = None) -> bool:
         """Whether in this time a poll asked since then told something. Raises TaskNotFound, TooManyWaiting."""
         until = self._clock.monotonic() + seconds
-        with self._follower.watch(task_id):
+        with self._follower.place(key):
             while not await self._tasks.was_told(task_id, since=since):
                 left = until - self._clock.monotonic()
                 if left <= 0 or self._follower.stopped:
@@ -67,13 +69,18 @@ class Waiting:
                 await self._clock.sleep(min(LOOK, left))
         return True
 
-    async def page(self, after: int, wanted: FeedFilter, *, limit: int, seconds: float) -> Page:
+    async def page(self, after: int, wanted: FeedFilter, *, limit: int, seconds: float, key: str | None = None) -> Page:
         """The next events after a position, as soon as there are any. Raises FeedPositionLost, TooManyWaiting."""
         if seconds <= 0:
             return await self._feed.read(after, wanted, limit=limit)
         page = await self._next(after, wanted, limit)
         if page.events:
             return page
+        with self._follower.place(key):
+            return await self._awaited(page, wanted, limit=limit, seconds=seconds)
+
+    async def _awaited(self, page: Page, wanted: FeedFilter, *, limit: int, seconds: float) -> Page:
+        """What comes after an empty page."""
         until = self._clock.monotonic() + seconds
         with self._follower.watch() as watch:
             await self._follower.follow()
@@ -86,11 +93,14 @@ class Waiting:
     async def pages(self, after: int, wanted: FeedFilter) -> AsyncIterator[Page]:
         """The pages after a position, without end but the service's; an empty one for HEARTBEAT seconds of silence.
 
-        A slow reader is not read ahead for. It ends too when it cannot go on; who comes again is told why.
+        A slow reader is not read ahead for. It ends too when it cannot go on; who comes again is told why. Whoever
+        takes it holds a `place` meanwhile.
         """
-        with suppress(FeedPositionLost, TooManyWaiting, DatabaseUnavailable):
+        with suppress(FeedPositionLost, DatabaseUnavailable):
             while not self._follower.stopped:
-                page = await self.page(after, wanted, limit=STREAM_PAGE, seconds=HEARTBEAT)
+                page = await self._next(after, wanted, STREAM_PAGE)
+                if not page.events:
+                    page = await self._awaited(page, wanted, limit=STREAM_PAGE, seconds=HEARTBEAT)
                 yield page
                 after = page.next_after
 
@@ -101,10 +111,13 @@ class Waiting:
             return position
         return await self._feed.latest()
 
+    def place(self, key: str | None) -> AbstractContextManager[None]:
+        """Hold a place for as long as a stream lasts. Raises TooManyWaiting."""
+        return self._follower.place(key)
+
     async def check(self, after: int) -> None:
         """Raises what `pages` from this position would end with."""
-        with self._follower.watch():
-            await self._next(after, FeedFilter(), 1)
+        await self._next(after, FeedFilter(), 1)
 
     async def _next(self, after: int, wanted: FeedFilter, limit: int) -> Page:
         """From memory, which may be a moment behind, but then the follower is about to tell; else from the database."""

@@ -165,7 +165,7 @@ async def test_a_reader_that_waits_again_and_again_misses_nothing_while_many_wri
 
 
 async def test_what_is_in_memory_is_filtered_as_the_database_does(working: Service, asking: httpx.AsyncClient) -> None:
-    with working.follower.watch():
+    with working.follower.place(), working.follower.watch():
         await working.follower.follow()
         start = working.follower.position
         for number, labels in enumerate([{}, {"a": "b"}, {"a": "c", "d": "e"}]):
