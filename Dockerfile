@@ -18,6 +18,17 @@ RUN tools/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dis
     && tools/bin/python -m pip --python /opt/recording-status install --no-deps dist/*.whl
 COPY deploy/alive.py /opt/recording-status/alive.py
 
+# The list of what the image is made of, as CycloneDX: docker build --target sbom --output dist .
+FROM build AS listing
+COPY requirements-audit.txt ./
+RUN python -m venv audit \
+    && audit/bin/python -m pip install --require-hashes --only-binary :all: -r requirements-audit.txt \
+    && audit/bin/python -m cyclonedx_py requirements requirements.txt --pyproject pyproject.toml \
+       --output-reproducible -o recording-status.cdx.json
+
+FROM scratch AS sbom
+COPY --from=listing /build/recording-status.cdx.json /
+
 FROM base
 LABEL org.opencontainers.image.title="recording-status" \
       org.opencontainers.image.description="Certainty about ZEGOCLOUD Cloud Recording tasks"

@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install clients run first-run test lint format openapi api-changes bench chaos screenshots lock lock-clients clean
+.PHONY: help install clients run first-run test lint format openapi api-changes audit sbom bench chaos screenshots lock
+.PHONY: lock-clients clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -37,6 +38,12 @@ tests/clients/node_modules: tests/clients/package-lock.json
 	@if command -v npm >/dev/null && cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error; then :; \
 	else rm -rf node_modules; echo "NO NODE TOOLS: some tests of the API's description will be skipped"; test -z "$$CI"; fi
 
+.venv/audit: requirements-audit.txt .venv/development
+	@echo "Installing the tools that look at the dependencies ..."
+	@rm -rf $@ && $(BIN)/uv venv --quiet --python $(BIN)/python $@
+	@$(BIN)/uv pip install --quiet --python $@/bin/python --require-hashes -r requirements-audit.txt
+	@touch $@
+
 install: .venv/development  ## make .venv with the service and the development tools
 
 run: .venv/service  ## serve on 127.0.0.1:8000; without provider credentials, with a simulated provider
@@ -45,7 +52,7 @@ run: .venv/service  ## serve on 127.0.0.1:8000; without provider credentials, wi
 first-run:  ## what a new user waits for: clone, install, run, a recording settled
 	@$(PYTHON) bench/first_run.py
 
-test: .venv/development clients  ## the whole suite, on SQLite and PostgreSQL
+test: .venv/development clients .venv/audit  ## the whole suite, on SQLite and PostgreSQL
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: .venv/development  ## ruff, mypy, import contracts
@@ -64,6 +71,16 @@ openapi: .venv/service  ## write docs/openapi.json anew, from the code
 api-changes: .venv/development  ## what in docs/openapi.json may break callers of the last release
 	@$(BIN)/python -m tests.compatibility
 
+audit: .venv/audit  ## known vulnerabilities of what we run on, by pip-audit; needs its data from the internet
+	@.venv/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt
+
+sbom: .venv/audit  ## write dist/recording-status.cdx.json: what the service is made of, as CycloneDX
+	@mkdir -p dist
+	@$(SBOM) -o dist/recording-status.cdx.json
+
+# As in the Dockerfile. The warning it silences: requirements do not say who needs whom.
+SBOM = .venv/audit/bin/python -W ignore -m cyclonedx_py requirements requirements.txt --pyproject pyproject.toml --output-reproducible
+
 bench: .venv/development  ## the call budget against the simulator, beside other limiters (long: see docs/benchmarks.md)
 	@$(BIN)/python bench/budget.py $(ARGS)
 
@@ -76,6 +93,7 @@ chaos: .venv/development  ## the failure drill, a few minutes; ARGS=--short for 
 lock: .venv/development  ## resolve the requirements anew, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --group build -o requirements-build.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --group audit -o requirements-audit.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade pyproject.toml --group build --group dev -c requirements.txt -o requirements-dev.txt
 
 lock-clients: .venv/development  ## resolve the tools of tests/clients anew

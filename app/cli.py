@@ -47,8 +47,8 @@ PATIENCE = 30.0
 """Seconds `serve` waits for its PostgreSQL: containers are started in any order."""
 
 DEMO_DATABASE = Path("data/demo.db")
-DEMO_SECRET = "simulated-secret-of-app-1"
-DEMO_CALLBACK_SECRET = "simulated-callback-secret-of-app-1"
+DEMO_SECRET = "simulated-secret-of-app-1"  # noqa: S105 - the simulator's; of nothing real
+DEMO_CALLBACK_SECRET = "simulated-callback-secret-of-app-1"  # noqa: S105
 
 
 @cli.command()
@@ -97,7 +97,7 @@ def openapi() -> None:
     PUBLIC_URL, if it is set, is the server's address in it.
     """
     settings = _settings(host="127.0.0.1")  # it listens nowhere, so it may do without keys
-    typer.echo(json.dumps(description(settings.public_url), indent=1, ensure_ascii=False))
+    typer.echo(json.dumps(description(settings.public_url, settings.api_contact), indent=1, ensure_ascii=False))
 
 
 @cli.command()

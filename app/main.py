@@ -40,6 +40,8 @@ class Api(FastAPI):
         """The API's description, made once."""
         if self.openapi_schema is None:
             self.openapi_schema = openapi.finish(super().openapi(), self._roles())
+            # The framework would want a package of its own to read a mail address.
+            self.openapi_schema["info"]["contact"] = self.state.contact
         return self.openapi_schema
 
     def _roles(self) -> dict[str, Role]:
@@ -55,7 +57,7 @@ class Api(FastAPI):
 def create_app(service: Service) -> FastAPI:
     """The application on a service that somebody else opened and will close. A worker answers probes only."""
     answers = service.role != "worker"
-    app = _doors(answers=answers, public_url=service.settings.public_url)
+    app = _doors(answers, service.settings.public_url, service.settings.api_contact)
     app.state.service = service
     if answers:
         app.include_router(pages.router)
@@ -65,18 +67,17 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-def description(public_url: str | None = None) -> dict[str, Any]:
+def description(public_url: str | None = None, contact: str | None = None) -> dict[str, Any]:
     """The OpenAPI description, without a service."""
-    return _doors(answers=True, public_url=public_url).openapi()
+    return _doors(True, public_url, contact).openapi()
 
 
-def _doors(*, answers: bool, public_url: str | None) -> Api:
+def _doors(answers: bool, public_url: str | None, contact: str | None) -> Api:
     app = Api(
         title=introduction.TITLE,
         version=introduction.VERSION,
         summary=introduction.SUMMARY,
         description=introduction.TEXT,
-        contact=introduction.CONTACT,
         license_info=introduction.LICENCE,
         openapi_tags=introduction.TAGS,
         servers=[{"url": public_url or "/", "description": "This service"}],
@@ -85,6 +86,7 @@ def _doors(*, answers: bool, public_url: str | None) -> Api:
         docs_url=None,
         redoc_url=None,
     )
+    app.state.contact = introduction.contact(contact)
     for door in (*(DOORS if answers else ()), ops):
         app.include_router(door.router)
 

@@ -90,6 +90,7 @@ class Settings(FromEnvironment):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     public_url: str | None = None
+    api_contact: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
     poll_budget: int = Field(10, ge=1, le=1000)
@@ -122,6 +123,8 @@ class Settings(FromEnvironment):
         url = re.sub(r"^(postgresql|postgres)://", "postgresql+asyncpg://", value)
         if not url.startswith(("postgresql+asyncpg://", "sqlite+aiosqlite:///")):
             raise ValueError("takes sqlite+aiosqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
+        if url.startswith("postgresql") and not re.search(_PORT, url):
+            raise ValueError("has a port that is no number; is there an @ between password and host?")
         file = url.removeprefix("sqlite+aiosqlite:///")
         if url.startswith("sqlite") and (file.strip() in ("", ":memory:") or "mode=memory" in file):
             raise ValueError("names no file: several connections share it, so it cannot live in memory")
@@ -133,6 +136,13 @@ class Settings(FromEnvironment):
         # What is purged within the 10 minutes in which a callback's signature holds could come a second time.
         if 0 < value < 1:
             raise ValueError("takes 1 or more, or 0 to keep everything for ever")
+        return value
+
+    @field_validator("api_contact")
+    @classmethod
+    def _mail_or_page(cls, value: str | None) -> str | None:
+        if value and not re.fullmatch(r"https://[^\s/@]+(/\S*)?|[^\s@/:]+@[^\s@/:]+", value):
+            raise ValueError("takes a mail address, or the address of a page: https://…")
         return value
 
     @field_validator("zego_api_url", "public_url")
@@ -230,9 +240,12 @@ class ClientSettings(FromEnvironment):
         """Where the service is reached from this machine."""
         if self.recording_status_url:
             return self.recording_status_url
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - to ask, not to listen
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
+
+_PORT = r"://(?:[^:/]*(?::[^@]*)?@)?(?:\[[^/?]+\]|[^/:?]*)(?::\d{1,5})?(?:[/?]|$)"
+"""A database's address up to its port, read as SQLAlchemy does, which would show a password it takes for one."""
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 

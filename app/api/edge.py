@@ -22,14 +22,26 @@ BODY_LIMITS = {"/v1/tasks/batch": 8 * 1024 * 1024}
 
 CALLBACKS = "/v1/callbacks/zego"
 
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Every answer's, errors' too, but where it says something else: pages and what they are made of do."""
+
+NO_STORE = "/v1/"
+"""What lies there is data, and is kept by nobody on the way, whatever the framework says of streams."""
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,64}")
 
 
 class Edge:
-    """Plain ASGI around everything: request ids, crashes, the size and media type of bodies, and the guard of a
-    service without keys."""
+    """Plain ASGI around everything: request ids, headers of every answer, crashes, the size and media type of bodies,
+    and the guard of a service without keys."""
 
     def __init__(self, app: ASGIApp, *, clock: Clock, keyless: bool) -> None:
         self._app, self._clock, self._keyless = app, clock, keyless
@@ -50,7 +62,7 @@ class Edge:
             started = True
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                _complete(MutableHeaders(scope=message), request_id, scope["path"])
                 message["headers"] += scope.get(LIMITS, ())
             await send(message)
 
@@ -89,6 +101,14 @@ class Edge:
             if not re.fullmatch(r"application/([a-z0-9.-]+\+)?json", media):
                 return problem("unsupported_media_type", "send Content-Type: application/json")
         return None
+
+
+def _complete(headers: MutableHeaders, request_id: str, path: str) -> None:
+    headers["X-Request-Id"] = request_id
+    for name, value in HEADERS.items():
+        headers.setdefault(name, value)
+    if path.startswith(NO_STORE):
+        headers["Cache-Control"] = HEADERS["Cache-Control"]
 
 
 def _template(scope: Scope) -> str:

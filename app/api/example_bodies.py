@@ -96,7 +96,7 @@ SUBSCRIPTION: Json = {
     "created_at": "2026-01-31T09:00:00.000Z",
     "updated_at": "2026-01-31T09:00:00.000Z",
 }
-_SECRET = "whsec_bm90IGEgc2VjcmV0LCBidXQgaG93IG9uZSBsb29rcw=="
+_SECRET = "whsec_bm90IGEgc2VjcmV0LCBidXQgaG93IG9uZSBsb29rcw=="  # noqa: S105 - an example
 _ATTEMPT = {
     "at": "2026-01-31T12:45:58.311Z", "status_code": 204, "duration_ms": 41, "error": None, "response_excerpt": "",
 }  # fmt: skip

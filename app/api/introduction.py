@@ -5,8 +5,7 @@ from __future__ import annotations
 TITLE = "recording-status"
 VERSION = "1"
 SUMMARY = "Is the recording over, and where are its files?"
-CONTACT = {"name": "The operators of this service"}
-LICENCE = {"name": "All rights reserved"}
+LICENCE = {"name": "All rights reserved: the owner has not chosen a licence"}
 
 TEXT = """
 Register a ZEGOCLOUD Cloud Recording `TaskId` once; from then on its state is queryable here, pushed and kept,
@@ -35,3 +34,11 @@ TAGS = [
     {"name": "operations", "description": "For those who run the service."},
 ]
 """In reading order."""
+
+
+def contact(address: str | None) -> dict[str, str]:
+    """Whom to ask: the operators, at this mail address or web page of theirs (API_CONTACT)."""
+    operators = {"name": "The operators of this service"}
+    if address is None:
+        return operators
+    return operators | {"url" if address.startswith("https://") else "email": address}

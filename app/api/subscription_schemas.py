@@ -26,7 +26,7 @@ Name = Annotated[
     Field(description="Unique. Creating it again with the same settings is harmless."),
 ]
 Note = Annotated[StorableText | None, Field(description="Yours.")]
-Url = Annotated[StorableText, Field(max_length=1024, description="https, and nowhere that is not public.")]
+Url = Annotated[StorableText, Field(max_length=1024, repr=False, description="https, and nowhere that is not public.")]
 AppId = Annotated[int | None, Field(strict=True, ge=0, le=2**63 - 1, description="Only tasks of this app.")]
 Wanted = Annotated[Labels, Field(default_factory=dict, description="Only tasks carrying all of them.")]
 InFlight = Annotated[int, Field(strict=True, ge=1, le=100, description="Deliveries under way at once, at most.")]
@@ -79,7 +79,7 @@ class SubscriptionOut(Out):
 
     subscription_id: Annotated[str, Field(description="Ours.")]
     name: Annotated[str, Field(description="Yours; unique.")]
-    url: Annotated[str, Field(description="Where it is sent.")]
+    url: Annotated[str, Field(repr=False, description="Where it is sent.")]
     types: Annotated[list[FeedType], Field(description="Which events are sent.")]
     app_id: Annotated[int | None, Field(description="Only of tasks of this app; null: of all.")]
     labels: Annotated[dict[str, str], Field(description="Only of tasks carrying all of them.")]
@@ -99,7 +99,9 @@ class SubscriptionOut(Out):
 class NewSubscriptionOut(SubscriptionOut):
     """With its secret, which is shown this once."""
 
-    secret: Annotated[str | None, Field(description="Shown this once; left out where it was shown before.")] = None
+    secret: Annotated[
+        str | None, Field(repr=False, description="Shown this once; left out where it was shown before.")
+    ] = None
 
 
 class SubscriptionPage(Out):

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from app.errors import InvalidRequest
 
-SECRET_PREFIX = "whsec_"
+SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret begins with
 SECRET_SIZES = range(24, 64 + 1)
 """Bytes of a subscription's secret, as Standard Webhooks asks for."""
 NEW_SECRET_SIZE = 32

@@ -159,7 +159,7 @@ class Provider:
             base_url=self._url,
             auth=self._auth,
             verify=self._tls,
-            timeout=None,
+            timeout=None,  # noqa: S113 - a call has a deadline of its own, for all of it
             limits=httpx.Limits(max_connections=1, keepalive_expiry=60.0),
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
             transport=self._transport,

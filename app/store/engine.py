@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,6 +49,8 @@ STATEMENT = 10.0
 
 IDLE = 30.0
 """Seconds after which PostgreSQL ends a transaction whose process says nothing more."""
+
+_new_engine = partial(create_async_engine, hide_parameters=True)  # an error ends in the log; values are callers' data
 
 _in_background: ContextVar[bool] = ContextVar("in_background", default=False)
 
@@ -138,7 +141,7 @@ class Database:
         folder = Path(self.url.removeprefix("sqlite+aiosqlite:///")).parent
         with suppress(OSError):  # told in plain words when it is used: `unwritable`
             folder.mkdir(parents=True, exist_ok=True)
-        engine = create_async_engine(
+        engine = _new_engine(
             self.url,
             pool_size=connections,
             max_overflow=0,
@@ -182,7 +185,7 @@ class Database:
             "prepared_statement_cache_size": 0,
             "prepared_statement_name_func": lambda: "",
         }
-        return create_async_engine(
+        return _new_engine(
             make_url(self.url).difference_update_query([PGBOUNCER]),
             connect_args={
                 "timeout": WAIT,

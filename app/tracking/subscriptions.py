@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -43,13 +43,13 @@ class NewSubscription:
     """A request to tell somebody; without ``secret`` one is made."""
 
     name: str
-    url: str
+    url: str = field(repr=False)
     types: Sequence[str]
     app_id: int | None
     labels: Mapping[str, str]
     max_in_flight: int
     description: str | None
-    secret: str | None
+    secret: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

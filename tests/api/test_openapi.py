@@ -66,19 +66,25 @@ def test_the_committed_description_is_that_of_the_code() -> None:
 
 def test_the_command_writes_it_with_the_servers_address(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("recording-status")
-    environment = {"PATH": os.environ["PATH"], "PUBLIC_URL": "https://recordings.example"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PUBLIC_URL": "https://recordings.example",
+        "API_CONTACT": "night-shift@recordings.example",
+    }
     done = subprocess.run([program, "openapi"], cwd=tmp_path, env=environment, capture_output=True, check=True)
     written = json.loads(done.stdout)
     assert written["servers"][0]["url"] == "https://recordings.example"
-    assert {**written, "servers": document()["servers"]} == document()
+    assert written["info"]["contact"]["email"] == "night-shift@recordings.example"
+    assert {**written, "servers": document()["servers"], "info": document()["info"]} == document()
     assert done.stderr == b""
 
 
 async def test_a_service_answers_it_with_its_own_address(settings: MakeSettings, clock: HandClock) -> None:
-    public = settings(public_url="https://recordings.example")
+    public = settings(public_url="https://recordings.example", api_contact="https://wiki.example/recordings")
     async with open_service(public, clock=clock) as service, open_client(service) as client:
         served = (await client.get("/openapi.json")).json()
-    assert served == description("https://recordings.example")
+    assert served == description("https://recordings.example", "https://wiki.example/recordings")
+    assert served["info"]["contact"]["url"] == "https://wiki.example/recordings"
 
 
 def test_every_operation_says_what_it_does_and_under_which_name() -> None:
