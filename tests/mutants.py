@@ -81,14 +81,14 @@ def main() -> int:
     for one in found:
         killed = one.mutants - one.never_run - len(one.survivors)
         left_out = f", {one.never_run} never run" if one.never_run else ""
-        print(f"{one.name:<12} {killed:>5} of {one.mutants:>5} killed{left_out}")
+        sys.stdout.write(f"{one.name:<12} {killed:>5} of {one.mutants:>5} killed{left_out}\n")
     unknown = [one for module in found for one in module.survivors if one not in listed]
     for line in unknown:
-        print(f"NOT IN docs/mutants.md  {line}")
+        sys.stdout.write(f"NOT IN docs/mutants.md  {line}\n")
     mutants, survivors = sum(one.mutants for one in found), sum(len(one.survivors) for one in found)
     never_run = sum(one.never_run for one in found)
     share = 1 - (survivors + never_run) / mutants if mutants else 0.0
-    print(f"{share:.1%} of {mutants} mutants killed")
+    sys.stdout.write(f"{share:.1%} of {mutants} mutants killed\n")
     return int(share < WANTED or bool(unknown))
 
 

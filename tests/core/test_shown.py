@@ -179,7 +179,7 @@ class Stored:
     seq: int = 8
     id: str = "evt_8"
     type: str = "task.updated"
-    occurred_at: datetime = moment(9)
+    occurred_at: datetime = DAY + timedelta(minutes=9)
     app_id: int | None = 7
     task_id: str | None = "t" * 16
     task_version: int | None = 6

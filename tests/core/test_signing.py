@@ -144,7 +144,7 @@ def test_the_signature_is_of_the_bytes_whatever_they_are() -> None:
 
 
 def test_a_webhook_is_never_sent_unsigned() -> None:
-    with pytest.raises(ValueError, match="^a webhook is never sent unsigned$"):
+    with pytest.raises(ValueError, match=r"^a webhook is never sent unsigned$"):
         webhook_headers("evt_1", AT, BODY, [])
 
 
