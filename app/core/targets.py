@@ -211,8 +211,6 @@ def _ascii(host: str) -> str:
 
 
 def _ipv6(text: str) -> IPv6Address:
-    if "%" in text:
-        raise TargetRefused("names a network interface (zone id)")
     try:
         return IPv6Address(text)
     except ValueError:

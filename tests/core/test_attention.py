@@ -23,6 +23,7 @@ from app.core.recording import (
     File,
     FileStatus,
     LastError,
+    Polling,
     SeenFile,
     Status,
     Task,
@@ -119,6 +120,25 @@ def test_another_failure_ends_the_time_for_which_a_task_was_not_found(failure: F
     assert (task.not_found_since, task.attention) == (None, Attention.LOST)
     again = failed(missing, error, Failure.NOT_FOUND, now=NOW + SECOND)
     assert again.not_found_since == NOW
+
+
+@pytest.mark.parametrize(
+    ("failure", "failures", "missing_for", "flag"),
+    [
+        (Failure.UNKNOWN, 4, None, Attention.FAILING),
+        (Failure.REFUSED, 3, None, Attention(0)),
+        (Failure.NOT_FOUND, 9, timedelta(minutes=10), Attention.NOT_FOUND),
+        (Failure.NOT_FOUND, 9, timedelta(minutes=9), Attention(0)),
+    ],
+)
+def test_a_failure_leaves_the_flags_that_are_not_about_asking(
+    failure: Failure, failures: int, missing_for: timedelta | None, flag: Attention
+) -> None:
+    error = LastError(code="odd", message="told so", request_id=None, at=NOW)
+    since = None if missing_for is None else NOW - missing_for
+    task = a_task(attention=EVERY, not_found_since=since, polling=Polling(consecutive_failures=failures))
+    left = Attention.EXPIRING | Attention.LOST | Attention.BACKUP_EXPIRING
+    assert failed(task, error, failure, now=NOW).attention == left | flag
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,14 @@ def test_a_body_is_cut_only_when_it_reaches_the_limit() -> None:
         assert "truncated" in json.loads(body(event(filling=longest + letter), public_url=None))["data"]["data"]
 
 
+def test_files_give_way_when_the_limit_is_reached() -> None:
+    room = BODY_LIMIT - len(body(event(files=[""]), public_url=None))
+    longest, too_long = "x" * (room - 1), "x" * room
+    assert json.loads(body(event(files=[longest]), public_url=None))["data"]["data"] == {"files": [longest]}
+    data = json.loads(body(event(files=[too_long]), public_url=None))["data"]["data"]
+    assert data == {"files": [], "files_truncated": True, "files_url": "/v1/tasks/0000000000000000/files"}
+
+
 def test_as_many_files_are_carried_as_fit() -> None:
     files = [{"file_id": f"{n:04}", "filling": "x" * 87} for n in range(500)]
     text = body(event(files=files, task={}), public_url="https://us.example")
