@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import hypothesis
 import pytest
 from sqlalchemy import delete
 
@@ -22,11 +21,6 @@ from app.store.engine import Database
 from app.store.models import Base
 from app.wiring import Service, open_service
 from tests.world import APP, SECRET, BreakableDatabase, Gate, HandClock, MakeSettings, open_client
-
-hypothesis.settings.register_profile(
-    "mutation", derandomize=True, database=None, phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
-)
-"""For `make mutants`: the same examples each time, and none made smaller: a mutant is killed by the first."""
 
 
 @pytest.fixture(scope="session", autouse=True)

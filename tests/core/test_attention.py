@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.core.merging import (
-    EXPIRING_BEFORE,
     answered,
     conclude,
     expiring,
@@ -33,6 +32,7 @@ from app.core.recording import (
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 CLOSES = NOW + QUERY_WINDOW
+SIX_HOURS = timedelta(hours=6)
 EVERY = Attention.FAILING | Attention.NOT_FOUND | Attention.EXPIRING | Attention.LOST | Attention.BACKUP_EXPIRING
 BACKUP = FileStatus.UPLOADED_TO_BACKUP
 
@@ -73,21 +73,20 @@ def test_a_backup_copy_is_warned_of_on_its_last_day(file: File, now: datetime, g
 def test_only_a_followed_task_keeps_the_mark_that_its_window_closes(tracking: Tracking, kept: bool) -> None:
     task = a_task(tracking=tracking, attention=Attention.EXPIRING)
     assert bool(with_backups_watched(task, now=CLOSES).attention) is kept
-    assert not with_backups_watched(task, now=CLOSES - EXPIRING_BEFORE - SECOND).attention
+    assert not with_backups_watched(task, now=CLOSES - SIX_HOURS - SECOND).attention
 
 
 @pytest.mark.parametrize(
     ("now", "soon"),
     [
-        (CLOSES - EXPIRING_BEFORE - SECOND, False),
-        (CLOSES - EXPIRING_BEFORE, True),
+        (CLOSES - SIX_HOURS - SECOND, False),
+        (CLOSES - SIX_HOURS, True),
         (CLOSES, True),
         (CLOSES + QUERY_WINDOW, True),
     ],
 )
 def test_a_task_expires_soon_from_six_hours_before_its_window_closes(now: datetime, soon: bool) -> None:
     assert is_expiring(a_task(), now=now) is soon
-    assert EXPIRING_BEFORE == timedelta(hours=6)
 
 
 @pytest.mark.parametrize("flags", [Attention(0), Attention.LOST, EVERY])

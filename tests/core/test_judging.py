@@ -32,7 +32,7 @@ def attempt(status_code: int | None, retry_after: float | None = None) -> Attemp
 def wait(attempt: Attempt, *, tries: int = 1, jitter: float = 0.5) -> timedelta | None:
     verdict = judge(attempt, tries=tries, now=NOW, jitter=jitter)
     assert verdict.status is (DeliveryStatus.PENDING if verdict.next_attempt_at else DeliveryStatus.FAILED)
-    return verdict.next_attempt_at and verdict.next_attempt_at - NOW
+    return None if verdict.next_attempt_at is None else verdict.next_attempt_at - NOW
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,10 @@ SAID = [
     ("https://\u034f", "has a host that is no valid international name"),
     ("https://[x]", "has an unreadable address in brackets"),
     ("https://1.2.3.4.5", "has a host that is no plain IPv4 address"),
+    ("https://1.2.3.4.0", "has a host that is no plain IPv4 address"),
+    ("https://1.2.3.4.5.0", "has a host that is no plain IPv4 address"),
     ("https://127.1", "has a host that is no plain IPv4 address; write 127.0.0.1"),
+    (f"https://{'0' * 63}", "has a host that is no plain IPv4 address; write 0.0.0.0"),
     ("https://10.0.0.1", "goes to 10.0.0.1, which is private"),
     ("https://[fe80::1%25lo]", "goes to fe80::1%25lo, which is bound to a network interface (zone id)"),
     ("https://[4000::1]", "goes to 4000::1, which is reserved"),
@@ -217,7 +220,7 @@ def test_a_refusal_says_what_is_wrong(url: str, said: str) -> None:
 )
 def test_limits_are_kept_to_the_letter(name: str, longest: str, refused: str) -> None:
     if name == "old address":
-        with pytest.raises(TargetRefused, match="write 255.255.255.255"):
+        with pytest.raises(TargetRefused, match=r"write 255\.255\.255\.255"):
             check_url(f"https://{longest}", STRICT)
     else:
         check_url(f"https://{longest}", STRICT)
