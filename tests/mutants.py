@@ -75,21 +75,26 @@ def _around(words: list[str], at: int) -> str:
     return "".join(words[max(0, at - 8) : at + 8]).strip()
 
 
+def report(found: list[Module], listed: list[str]) -> tuple[list[str], bool]:
+    """What there is to say, and whether all is well."""
+    said, survivors = [], [one for module in found for one in module.survivors]
+    for module in found:
+        killed = module.mutants - module.never_run - len(module.survivors)
+        left_out = f", {module.never_run} never run" if module.never_run else ""
+        said.append(f"{module.name:<12} {killed:>5} of {module.mutants:>5} killed{left_out}")
+    unknown = [one for one in survivors if one not in listed]
+    said.extend(f"NOT IN docs/mutants.md  {one}" for one in unknown)
+    mutants, never_run = (sum(counts) for counts in zip(*((one.mutants, one.never_run) for one in found), strict=True))
+    share = 1 - (len(survivors) + never_run) / mutants
+    said.append(f"{share:.1%} of {mutants} mutants killed, {len(survivors)} survived")
+    return said, share >= WANTED and not unknown
+
+
 def main() -> int:
     listed = (ROOT / "docs" / "mutants.md").read_text().splitlines()
-    found = list(modules(ROOT / "mutants" / "app" / "core"))
-    for one in found:
-        killed = one.mutants - one.never_run - len(one.survivors)
-        left_out = f", {one.never_run} never run" if one.never_run else ""
-        sys.stdout.write(f"{one.name:<12} {killed:>5} of {one.mutants:>5} killed{left_out}\n")
-    unknown = [one for module in found for one in module.survivors if one not in listed]
-    for line in unknown:
-        sys.stdout.write(f"NOT IN docs/mutants.md  {line}\n")
-    mutants, survivors = sum(one.mutants for one in found), sum(len(one.survivors) for one in found)
-    never_run = sum(one.never_run for one in found)
-    share = 1 - (survivors + never_run) / mutants if mutants else 0.0
-    sys.stdout.write(f"{share:.1%} of {mutants} mutants killed\n")
-    return int(share < WANTED or bool(unknown))
+    said, well = report(list(modules(ROOT / "mutants" / "app" / "core")), listed)
+    sys.stdout.write("\n".join(said) + "\n")
+    return 0 if well else 1
 
 
 if __name__ == "__main__":
