@@ -48,9 +48,13 @@ def after(*told: Observation) -> Task:
     [("room_id", "r1", "r2"), ("record_mode_code", 1, 2), ("stream_type_code", 3, 4), ("began_at", NOW, at(1))],
 )
 def test_the_highest_claim_wins_what_identifies_a_task(field: str, one: object, other: object) -> None:
-    told = seen(1, **{field: one}), seen(2, **{field: other})
+    first, second, again = (
+        replace(seen(claim_no), **{field: value})  # type: ignore[arg-type]
+        for claim_no, value in ((1, one), (2, other), (1, other))
+    )
+    told = first, second
     assert {getattr(after(*order), field) for order in permutations(told)} == {other}
-    assert getattr(after(seen(1, **{field: one}), seen(1, **{field: other})), field) == one
+    assert getattr(after(first, again), field) == one
 
 
 def test_a_task_takes_status_number_and_end_from_its_highest_claim() -> None:
