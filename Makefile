@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install clients run first-run test lint format openapi api-changes audit sbom bench chaos screenshots lock
-.PHONY: lock-clients clean
+.PHONY: help install clients run first-run test lint format coverage mutants openapi api-changes audit sbom bench chaos
+.PHONY: screenshots lock lock-clients clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -44,6 +44,12 @@ tests/clients/node_modules: tests/clients/package-lock.json
 	@$(BIN)/uv pip install --quiet --python $@/bin/python --require-hashes -r requirements-audit.txt
 	@touch $@
 
+# Changes Python code and looks whether a test notices. On top of the development tools, since it runs the tests itself.
+.venv/mutation: requirements-mutation.txt .venv/development
+	@echo "Installing what makes mutants ..."
+	@$(PIP) install --require-hashes -r requirements-mutation.txt
+	@touch $@
+
 install: .venv/development  ## make .venv with the service and the development tools
 
 run: .venv/service  ## serve on 127.0.0.1:8000; without provider credentials, with a simulated provider
@@ -54,6 +60,16 @@ first-run:  ## what a new user waits for: clone, install, run, a recording settl
 
 test: .venv/development clients .venv/audit  ## the whole suite, on SQLite and PostgreSQL
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+coverage: .venv/development clients  ## the whole suite, and which lines and branches of app/ it leaves out (docs/coverage.md)
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+mutants: .venv/mutation  ## change app/core in every small way; does a test notice? (docs/mutants.md); ARGS='app.core.budget.*' for a part
+	@$(BIN)/mutmut run $(ARGS)
+	@$(BIN)/python -m tests.mutants
 
 lint: .venv/development  ## ruff, mypy, import contracts
 	@$(BIN)/ruff check .
@@ -95,10 +111,11 @@ lock: .venv/development  ## resolve the requirements anew, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --group build -o requirements-build.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --group audit -o requirements-audit.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade pyproject.toml --group build --group dev -c requirements.txt -o requirements-dev.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade --group mutation -c requirements-dev.txt -o requirements-mutation.txt
 
 lock-clients: .venv/development  ## resolve the tools of tests/clients anew
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade tests/clients/requirements.in -o tests/clients/requirements.txt
 	@cd tests/clients && npm update --omit-lockfile-registry-resolved --package-lock-only --no-audit --no-fund
 
 clean:  ## remove .venv and caches; ./data stays
-	@rm -rf .venv tests/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv tests/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis mutants .coverage .coverage.*

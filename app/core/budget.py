@@ -70,7 +70,7 @@ class AppState:
         since = now - self.refused_at
         if since < 0:  # the clock stepped back, or the machine was started anew
             return limit
-        return min(limit, self.cut_to + int(since // REGAIN_EVERY))
+        return min(limit, self.cut_to + int(since / REGAIN_EVERY))
 
     def probe_interval(self) -> float:
         return PROBE_EVERY if self.paused in (None, UNAVAILABLE) else REFUSED_PROBE_EVERY
@@ -94,7 +94,6 @@ def after(state: AppState, result: Result, *, reason: str, limit: int, now: floa
 
 
 def _throttled(state: AppState, *, limit: int, now: float) -> AppState:
-    allowed = state.allowed(limit, now=now)
     if state.cut_to is not None and 0 <= now - state.cut_at < HALVE_EVERY:
-        return replace(state, cut_to=allowed, refused_at=now)
-    return replace(state, cut_to=max(1, allowed // 2), cut_at=now, refused_at=now)
+        return replace(state, refused_at=now)
+    return replace(state, cut_to=max(1, state.allowed(limit, now=now) // 2), cut_at=now, refused_at=now)

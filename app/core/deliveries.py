@@ -137,7 +137,7 @@ def judge(attempt: Attempt, *, tries: int, now: datetime, jitter: float) -> Verd
         return Verdict(DeliveryStatus.FAILED)
     wait = SCHEDULE[tries - 1] * (1 - JITTER + 2 * JITTER * jitter)
     if attempt.status_code in (429, 503) and attempt.retry_after is not None:
-        asked = min(max(attempt.retry_after, 0.0), LONGEST_RETRY_AFTER.total_seconds())
+        asked = min(attempt.retry_after, LONGEST_RETRY_AFTER.total_seconds())
         wait = max(wait, timedelta(seconds=asked))
     return Verdict(DeliveryStatus.PENDING, now + wait)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 MARGIN = timedelta(minutes=1)
 """The list refuses a span that begins more than 3 days ago, by the provider's clock."""
@@ -57,12 +58,11 @@ class Span:
 
 def slices(starts: Sequence[datetime], *, window: Span) -> list[Span]:
     """The window in parts of about a page each, as far as the tasks' starts are known from the last sweep."""
-    inside = sorted(start for start in starts if window.start < start < window.end)
     cuts = [window.start]
-    for start in inside[SLICE::SLICE]:
+    for start in sorted(starts)[SLICE::SLICE]:
         if start - cuts[-1] > NARROWEST and window.end - start > NARROWEST:
             cuts.append(start)
-    return [Span(start, end) for start, end in zip(cuts, [*cuts[1:], window.end], strict=True)]
+    return [Span(start, end) for start, end in pairwise([*cuts, window.end])]
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,8 +211,6 @@ def _ascii(host: str) -> str:
 
 
 def _ipv6(text: str) -> IPv6Address:
-    if "%" in text:
-        raise TargetRefused("names a network interface (zone id)")
     try:
         return IPv6Address(text)
     except ValueError:
@@ -232,7 +230,7 @@ def _ipv4(name: str) -> IPv4Address:
 def _old_spelling(name: str) -> IPv4Address | None:
     """What C libraries (inet_aton) take it for: one to four numbers, decimal, octal or hexadecimal."""
     parts = name.split(".")
-    if len(parts) > 4 or len(name) > 64 or not all(map(_NUMBER.fullmatch, parts)):
+    if len(parts) > 4 or not all(map(_NUMBER.fullmatch, parts)):
         return None
     try:
         *first, last = [int(part, 16 if part[:2] == "0x" else 8 if part[0] == "0" else 10) for part in parts]

@@ -93,6 +93,20 @@ def test_a_refusal_for_too_many_calls_is_an_answer_and_ends_a_pause() -> None:
     assert (state.paused, state.misses) == (None, 0)
 
 
+def test_a_refusal_that_is_told_late_gives_nothing_back() -> None:
+    """Answers are recorded in another order than they came in."""
+    state = throttled(0, 1, 0.5)
+    assert [allowed(state, at) for at in (0.5, 1, 10)] == [5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("cap", "cut_to", "permits"),
+    [(None, None, 10), (3, None, 3), (99, None, 10), (0, None, 0), (3, 5, 3), (7, 5, 5), (None, 5, 5)],
+)
+def test_operators_and_throttling_each_bound_the_permits(cap: int | None, cut_to: int | None, permits: int) -> None:
+    assert AppState(cap=cap, cut_to=cut_to).allowed(LIMIT, now=1) == permits
+
+
 # -- pausing
 
 
@@ -100,7 +114,7 @@ def test_five_calls_in_a_row_without_a_good_answer_pause_the_app() -> None:
     state = state_after(*[(Result.UNAVAILABLE, 0.0)] * (PAUSE_AFTER - 1))
     assert state.paused is None
     state = state_after((Result.UNAVAILABLE, 7.0), state=state)
-    assert (state.paused, state.probe_at) == ("unavailable", START + 7 + PROBE_EVERY)
+    assert (state.paused, state.probe_at, state.misses) == ("unavailable", START + 7 + PROBE_EVERY, PAUSE_AFTER)
     assert state.probe_interval() == PROBE_EVERY
 
 
@@ -123,8 +137,8 @@ def test_a_good_answer_ends_a_pause_and_leaves_the_throttling() -> None:
 
 
 def test_a_refusal_that_no_retry_mends_pauses_at_once_with_its_code() -> None:
-    state = state_after((Result.REFUSED, 3.0))
-    assert (state.paused, state.probe_at) == ("signature_wrong", START + 3 + REFUSED_PROBE_EVERY)
+    state = state_after((Result.UNAVAILABLE, 2.0), (Result.REFUSED, 3.0))
+    assert (state.paused, state.probe_at, state.misses) == ("signature_wrong", START + 3 + REFUSED_PROBE_EVERY, 0)
     assert state.probe_interval() == REFUSED_PROBE_EVERY
 
 

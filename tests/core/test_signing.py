@@ -144,7 +144,7 @@ def test_the_signature_is_of_the_bytes_whatever_they_are() -> None:
 
 
 def test_a_webhook_is_never_sent_unsigned() -> None:
-    with pytest.raises(ValueError, match="unsigned"):
+    with pytest.raises(ValueError, match=r"^a webhook is never sent unsigned$"):
         webhook_headers("evt_1", AT, BODY, [])
 
 
@@ -171,6 +171,26 @@ def test_what_is_no_secret_is_refused_without_repeating_it(text: str) -> None:
         parse_webhook_secret(text)
     assert [fault.pointer for fault in caught.value.faults] == ["/secret"]
     assert len(text) < 10 or text[6:20] not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("whsec_é", "is not whsec_ followed by base64"),
+        ("whsec_" + base64.b64encode(bytes(23)).decode(), "holds 23 bytes; 24 to 64 are needed"),
+        ("whsec_" + base64.b64encode(bytes(65)).decode(), "holds 65 bytes; 24 to 64 are needed"),
+    ],
+)
+def test_a_refused_secret_says_what_is_wrong_with_it(text: str, why: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_webhook_secret(text)
+    assert [fault.detail for fault in caught.value.faults] == [why]
+
+
+@pytest.mark.parametrize("size", [0, 23, 65])
+def test_no_secret_is_made_of_too_few_or_too_many_bytes(size: int) -> None:
+    with pytest.raises(ValueError, match=f"^{size} bytes are no secret$"):
+        new_webhook_secret(bytes(size))
 
 
 @given(st.binary(min_size=24, max_size=64))

@@ -76,6 +76,12 @@ def test_no_slice_at_the_windows_edges_is_too_narrow() -> None:
     assert slices(early + late, window=WINDOW) == [WINDOW]
 
 
+@pytest.mark.parametrize(("seconds", "cuts"), [(0.999, 0), (1, 0), (1.001, 1)])
+def test_a_cut_lies_more_than_a_second_from_either_edge(seconds: float, cuts: int) -> None:
+    for start in (WINDOW.start + seconds * SECOND, WINDOW.end - seconds * SECOND):
+        assert len(slices([start] * (SLICE + 1), window=WINDOW)) == 1 + cuts
+
+
 OFFSETS = st.integers(-5_000, 3 * 86_400_000 + 5_000) | st.sampled_from([1_000_000, 1_000_400, 1_002_000])
 
 

@@ -172,6 +172,63 @@ def test_a_url_that_can_never_pass_is_refused(url: str, because: str, way: str) 
     assert [fault.pointer for fault in caught.value.faults] == ["/url"]
 
 
+SAID = [
+    (f"https://hooks.example.com/{'a' * 2048}", "is longer than 2048 characters"),
+    ("https://hooks.example.com/a b", "holds white space, a control character or a backslash"),
+    ("https://hooks.example.com/#", "has a fragment (#…), which no receiver would ever see"),
+    ("hooks.example.com", "is no absolute URL like https://host/path"),
+    ("https://a@hooks.example.com", "holds a user name or password; receivers check the signature instead"),
+    ("https://hooks.example.com:x", "has no readable host and port"),
+    ("http://hooks.example.com", "is not https (WEBHOOK_ALLOW_HTTP is off)"),
+    ("ftp://hooks.example.com", "is not https"),
+    ("https://hooks.example.com:123456", "has no port between 1 and 65535"),
+    ("https://hooks.example.com:22", "goes to port 22; allowed are 80, 443 (WEBHOOK_ALLOWED_PORTS)"),
+    ("https://", "has no host"),
+    ("https://a..b", "has a host that is no valid name"),
+    (f"https://{'é' * 300}", "has a host that is no valid name"),
+    ("https://\u034f", "has a host that is no valid international name"),
+    ("https://[x]", "has an unreadable address in brackets"),
+    ("https://1.2.3.4.5", "has a host that is no plain IPv4 address"),
+    ("https://1.2.3.4.0", "has a host that is no plain IPv4 address"),
+    ("https://1.2.3.4.5.0", "has a host that is no plain IPv4 address"),
+    ("https://127.1", "has a host that is no plain IPv4 address; write 127.0.0.1"),
+    (f"https://{'0' * 63}", "has a host that is no plain IPv4 address; write 0.0.0.0"),
+    ("https://10.0.0.1", "goes to 10.0.0.1, which is private"),
+    ("https://[fe80::1%25lo]", "goes to fe80::1%25lo, which is bound to a network interface (zone id)"),
+    ("https://[4000::1]", "goes to 4000::1, which is reserved"),
+    ("https://localhost", "goes to localhost, which is this machine"),
+    ("https://printer.local", "goes to printer.local, a name that only a local network knows"),
+]
+
+
+@pytest.mark.parametrize(("url", "said"), SAID, ids=[said for _, said in SAID])
+def test_a_refusal_says_what_is_wrong(url: str, said: str) -> None:
+    with pytest.raises(TargetRefused) as caught:
+        check_url(url, STRICT)
+    assert [fault.detail for fault in caught.value.faults] == [said]
+
+
+@pytest.mark.parametrize(
+    ("name", "longest", "refused"),
+    [
+        ("label", "a" * 63 + ".example", "a" * 64 + ".example"),
+        ("name", f"{'a.' * 125}com", f"{'a.' * 125}comm"),
+        ("port", "hooks.example.com:00443", "hooks.example.com:000443"),
+        ("url", "hooks.example.com/".ljust(2040, "a"), "hooks.example.com/".ljust(2041, "a")),
+        ("old address", "255.255.65535", "255.255.65536"),
+    ],
+)
+def test_limits_are_kept_to_the_letter(name: str, longest: str, refused: str) -> None:
+    if name == "old address":
+        with pytest.raises(TargetRefused, match=r"write 255\.255\.255\.255"):
+            check_url(f"https://{longest}", STRICT)
+    else:
+        check_url(f"https://{longest}", STRICT)
+    with pytest.raises(TargetRefused) as caught:
+        check_url(f"https://{refused}", STRICT)
+    assert "write" not in caught.value.detail
+
+
 PASSED = [
     ("https://hooks.example.com", Target("https", "hooks.example.com", 443, "/")),
     ("HTTPS://Hooks.Example.COM:443/A/b?c=D&e", Target("https", "hooks.example.com", 443, "/A/b?c=D&e")),
