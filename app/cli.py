@@ -18,6 +18,7 @@ import typer
 import uvicorn
 import uvloop
 
+from app.api.connections import server_config
 from app.clock import SystemClock
 from app.core.schedule import Policy
 from app.errors import Misconfigured, RecorderError
@@ -203,14 +204,8 @@ async def _serve(
         log.warning("these settings have no effect in this version", settings=settings.without_effect)
     with listener:
         async with open_service(settings, role=role, patience=PATIENCE, simulated=simulated, policy=policy) as service:
-            config = uvicorn.Config(
-                create_app(service),
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                timeout_graceful_shutdown=max(1, int(settings.shutdown_timeout) - 2),
-            )
+            patience = max(1, int(settings.shutdown_timeout) - 2)
+            config = server_config(create_app(service), shutdown_timeout=patience)
             for task_id in tasks:
                 await service.registration.register(NewTask(task_id=task_id, labels={"demo": "yes"}))
             url = _url(listener)
