@@ -108,7 +108,8 @@ class Waiting:
         if left <= 0 or self._follower.stopped:
             return False
         try:
-            await asyncio.wait_for(watch.changed.wait(), left)
+            async with self._clock.timeout(left):
+                await watch.changed.wait()
         except TimeoutError:
             return False
         return not self._follower.stopped
