@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install clients run test lint format openapi api-changes bench chaos screenshots lock lock-clients clean
+.PHONY: help install clients run test fuzz lint format openapi api-changes bench chaos screenshots lock lock-clients clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -44,6 +44,9 @@ run: .venv/service  ## serve on 127.0.0.1:8000; without provider credentials, wi
 
 test: .venv/development clients  ## the whole suite, on SQLite and PostgreSQL
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+fuzz: .venv/development  ## the API's contract under fire, some 3,000 cases on each engine; ARGS go to schemathesis
+	@for engine in sqlite postgresql; do $(BIN)/python -W ignore -m tests.fuzz $$engine --max-examples 30 $(ARGS) || exit 1; done
 
 lint: .venv/development  ## ruff, mypy, import contracts
 	@$(BIN)/ruff check .
