@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install clients run first-run test lint format coverage mutants openapi api-changes audit sbom bench chaos
-.PHONY: screenshots lock lock-clients clean
+.PHONY: help install clients run first-run test fuzz lint format coverage mutants openapi api-changes audit sbom bench
+.PHONY: chaos screenshots lock lock-clients clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -60,6 +60,9 @@ first-run:  ## what a new user waits for: clone, install, run, a recording settl
 
 test: .venv/development clients .venv/audit  ## the whole suite, on SQLite and PostgreSQL
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+fuzz: .venv/development  ## the API's contract under fire, some 3,000 cases on each engine; ARGS go to schemathesis
+	@for engine in sqlite postgresql; do $(BIN)/python -W ignore -m tests.fuzz $$engine --max-examples 30 $(ARGS) || exit 1; done
 
 coverage: .venv/development clients  ## the whole suite, and which lines and branches of app/ it leaves out (docs/coverage.md)
 	@rm -f .coverage .coverage.*

@@ -18,6 +18,7 @@ import typer
 import uvicorn
 import uvloop
 
+from app.api.connections import server_config
 from app.clock import SystemClock
 from app.core.schedule import Policy
 from app.errors import Misconfigured, RecorderError
@@ -201,14 +202,8 @@ async def _serve(
     listener = _listen(settings.host, settings.port)
     with listener:
         async with open_service(settings, role=role, patience=PATIENCE, simulated=simulated, policy=policy) as service:
-            config = uvicorn.Config(
-                create_app(service),
-                log_config=None,
-                access_log=False,
-                lifespan="on",  # FastAPI sets up its telemetry there, if it is switched on
-                server_header=False,
-                timeout_graceful_shutdown=max(1, int(settings.shutdown_timeout) - 2),
-            )
+            patience = max(1, int(settings.shutdown_timeout) - 2)
+            config = server_config(create_app(service), shutdown_timeout=patience)
             for task_id in tasks:
                 await service.registration.register(NewTask(task_id=task_id, labels={"demo": "yes"}))
             url = _url(listener)

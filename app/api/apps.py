@@ -10,7 +10,7 @@ from typing_extensions import TypeAliasType
 
 from app.api.keys import GuardedRoute, TheCaller, TheService, requires
 from app.api.problems import PROBLEMS, may_answer
-from app.api.schemas import In, Out
+from app.api.schemas import In, Out, Whole
 
 router = APIRouter(prefix="/v1", tags=["operations"], responses=PROBLEMS, route_class=GuardedRoute)
 
@@ -37,7 +37,9 @@ class AppSwitchesIn(In):
     """What is left out stays as it is. Windows go on closing while polling is paused."""
 
     polling: Annotated[Switch | None, Field(description="Ask the provider about tasks, or not.")] = None
-    poll_budget: Annotated[int | None, Field(ge=1, le=1000, description="Calls at once: 1 … `poll_limit`.")] = None
+    poll_budget: Annotated[
+        int | None, Field(strict=True, ge=1, le=1000, description="Calls at once: 1 … `poll_limit`."), Whole
+    ] = None
     sweeping: Annotated[Switch | None, Field(description="Read the provider's list of tasks, or not.")] = None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from fastapi import Header
+
 from app.core.recording import Task
 from app.errors import InvalidRequest
 
@@ -13,6 +15,12 @@ SHOWN: dict[str, Any] = {
                          "schema": {"type": "string"}, "example": 'W/"5"'}}
 }  # fmt: skip
 """For the description of an answer that carries the task's ETag."""
+
+IF_MATCH: Any = Header(
+    description="Only if this is still its ETag.",
+    json_schema_extra={"pattern": r'^(\*|(W/)?"[0-9]{1,18}"(, ?(W/)?"[0-9]{1,18}")*)$'},
+)
+"""The header of a change; `expected` reads it."""
 
 
 def tag(task: Task) -> str:

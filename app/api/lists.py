@@ -47,7 +47,7 @@ Cursor = Annotated[
 ]
 AppId = Annotated[int | None, Field(ge=0, le=2**63 - 1, description="Of this app alone.")]
 LabelFilters = Annotated[
-    tuple[Annotated[StorableText, AfterValidator(_label)], ...],
+    tuple[Annotated[StorableText, AfterValidator(_label), Field(json_schema_extra={"pattern": "^[^:]+:"})], ...],
     Field(max_length=16, description="`key:value`; repeat it for several, all must match."),
 ]
 WITH_FILES = 50

@@ -32,6 +32,7 @@ def finish(document: Json, roles: Mapping[str, Role]) -> Json:
     components: Json = document["components"]
     for schema in components["schemas"].values():
         _without_titles(schema)
+        _maps(schema)
     components["schemas"]["Event"]["properties"]["data"] = {"$ref": "#/components/schemas/EventData"}
     components["headers"] = _headers()
     used: set[str] = set()
@@ -203,6 +204,19 @@ def _headers() -> Json:
         },
         "Authenticate": {"description": "`Bearer`.", "required": True, "schema": {"type": "string"}},
     }
+
+
+# -- schemas
+
+
+def _maps(schema: Json) -> None:
+    """A map by its keys' pattern, which refuses other keys; the framework's words leave them open."""
+    if "patternProperties" in schema:
+        ((pattern, value),) = schema.pop("patternProperties").items()
+        schema |= {"propertyNames": {"pattern": pattern}, "additionalProperties": value}
+    for inner in schema.values():
+        if isinstance(inner, dict):
+            _maps(inner)
 
 
 # -- names

@@ -9,8 +9,10 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from typing_extensions import TypeAliasType
 
 from app.api.schemas import Out, one_of
@@ -162,7 +164,8 @@ def add_error_answers(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         code = getattr(error, "code", None) or _CODE_OF_STATUS.get(error.status_code, "invalid_request")
         faults = [Fault("", str(error.detail))]  # of the whole body: the framework could not read it
-        return problem(code, str(error.detail), faults=faults, headers=dict(error.headers or {}))
+        headers = dict(error.headers or {}) | ({"Allow": _allowed(request)} if error.status_code == 405 else {})
+        return problem(code, str(error.detail), faults=faults, headers=headers)
 
     async def down(request: Request, error: DatabaseUnavailable) -> JSONResponse:
         structlog.get_logger(__name__).warning("database unavailable", error=str(error))
@@ -177,6 +180,13 @@ def add_error_answers(app: FastAPI) -> None:
     }
     for kind, answer in handlers.items():
         app.add_exception_handler(kind, answer)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of an address. The framework names those of its first route alone, though others may offer more."""
+    routes = list(iter_route_contexts(request.app.routes))
+    path = next((one.path for one in routes if one.matches(request.scope)[0] is not Match.NONE), None)
+    return ", ".join(sorted({method for one in routes if one.path == path for method in one.methods or ()}))
 
 
 def fault_of(fault: Mapping[str, Any]) -> Fault:

@@ -35,6 +35,13 @@ def _storable(value: str) -> str:
     return value
 
 
+def _whole(value: Any) -> Any:
+    """3.0 is an integer in JSON, and some languages write it so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)
+"""Behind a strict whole number."""
 Moment = Annotated[
     datetime,
     BeforeValidator(_aware),
@@ -63,6 +70,7 @@ class TaskIn(In):
     app_id: Annotated[
         int | None,
         Field(strict=True, description="The provider's AppId; may be left out while one app is configured."),
+        Whole,
     ] = None
     started_at: Annotated[
         Moment | None,

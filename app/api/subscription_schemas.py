@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, WithJsonSchema
 
-from app.api.schemas import In, Labels, Moment, NextCursor, Out, StorableText, Time
+from app.api.schemas import In, Labels, Moment, NextCursor, Out, StorableText, Time, Whole
 from app.api.words import DeliveryStatus, DisabledReason, EventName, FeedType, ReplayOnly
 from app.core.deliveries import DEFAULT_TYPES, EVENT_TYPES
 
@@ -16,6 +16,11 @@ def _known(type_: str) -> str:
         raise ValueError(f"is none of {', '.join(EVENT_TYPES)}")
     return type_
 
+
+SECRET = (  # noqa: S105 - the form of one
+    "^whsec_(([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==)?|([A-Za-z0-9+/]{4}){8,20}[A-Za-z0-9+/]{3}=)$"
+)  # fmt: skip
+"""As `core.signing` reads it, for the description alone: a refusal must not repeat a secret."""
 
 DEFAULTS = "By default all `task.*` but `task.registered`, and `file.backup_expiring`."
 EventType = Annotated[str, AfterValidator(_known), WithJsonSchema({"$ref": "#/components/schemas/FeedType"})]
@@ -27,10 +32,13 @@ Name = Annotated[
 ]
 Note = Annotated[StorableText | None, Field(description="Yours.")]
 Url = Annotated[StorableText, Field(max_length=1024, repr=False, description="https, and nowhere that is not public.")]
-AppId = Annotated[int | None, Field(strict=True, ge=0, le=2**63 - 1, description="Only tasks of this app.")]
+AppId = Annotated[int | None, Field(strict=True, ge=0, le=2**63 - 1, description="Only tasks of this app."), Whole]
 Wanted = Annotated[Labels, Field(default_factory=dict, description="Only tasks carrying all of them.")]
-InFlight = Annotated[int, Field(strict=True, ge=1, le=100, description="Deliveries under way at once, at most.")]
-Secret = Annotated[SecretStr | None, Field(description="`whsec_` and base64 of 24 to 64 bytes; made if left out.")]
+InFlight = Annotated[int, Field(strict=True, ge=1, le=100, description="Deliveries under way at once, at most."), Whole]
+Secret = Annotated[
+    Annotated[SecretStr, Field(json_schema_extra={"pattern": SECRET})] | None,
+    Field(description="`whsec_` and base64 of 24 to 64 bytes; made if left out."),
+]
 
 
 class SubscriptionIn(In):
@@ -55,7 +63,7 @@ class SubscriptionPatch(In):
     labels: Wanted
     max_in_flight: InFlight = 10
     description: Note = None
-    enabled: Annotated[bool | None, Field(description="Whether anything is sent.")] = None
+    enabled: Annotated[bool | None, Field(strict=True, description="Whether anything is sent.")] = None
 
 
 class SecretIn(In):
@@ -71,7 +79,7 @@ class ReplayIn(In):
     until: Annotated[Moment | None, Field(description="Up to then; now, if left out.")] = None
     types: Annotated[Types | None, Field(description="Of those the subscription wants, only these.")] = None
     only: Annotated[ReplayOnly, Field(description="Which of them.")] = "undelivered"
-    dry_run: Annotated[bool, Field(description="Only count them.")] = False
+    dry_run: Annotated[bool, Field(strict=True, description="Only count them.")] = False
 
 
 class SubscriptionOut(Out):

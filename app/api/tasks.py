@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from app.api import lists
-from app.api.etags import SHOWN, expected, tag, versions
+from app.api.etags import IF_MATCH, SHOWN, expected, tag, versions
 from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, requires
 from app.api.lists import ListQuery, TaskQuery
 from app.api.problems import PROBLEMS, may_answer
@@ -108,7 +108,7 @@ async def patch_task(
     service: TheService,
     caller: TheCaller,
     response: Response,
-    if_match: Annotated[str | None, Header(description="Only if this is still its ETag.")] = None,
+    if_match: Annotated[str | None, IF_MATCH] = None,
 ) -> TaskOut:
     """A merge patch: labels given are set, `null` removes one, others stay."""
     await service.tasks.set_labels(task_id, body.labels, if_versions=expected(if_match), by=caller)

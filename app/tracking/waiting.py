@@ -130,7 +130,7 @@ class Waiting:
         if left <= 0 or self._follower.stopped:
             return False
         try:
-            async with asyncio.timeout(left):  # unlike wait_for it makes no task for each who waits
+            async with self._clock.timeout(left):
                 await watch.changed.wait()
         except TimeoutError:
             return False

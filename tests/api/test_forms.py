@@ -144,7 +144,32 @@ async def test_the_frameworks_own_errors_are_problems(client: httpx.AsyncClient)
     for response, status, code in answers:
         assert (response.request.url, response.status_code) == (response.request.url, status)
         problem(response, code)
-    assert "POST" in answers[2][0].headers["Allow"]
+    assert answers[2][0].headers["Allow"] == "GET, POST"
+
+
+async def test_a_refused_method_is_told_all_that_are_offered_at_the_address(client: httpx.AsyncClient) -> None:
+    for path, offered in ((f"/v1/tasks/{ID}", "DELETE, GET, PATCH"), ("/v1/tasks/batch", "POST"), ("/livez", "GET")):
+        assert (await client.put(path, json={})).headers["Allow"] == offered
+
+
+async def test_a_whole_number_may_be_written_with_a_point_but_not_as_text(client: httpx.AsyncClient) -> None:
+    app = (await client.get("/v1/apps")).json()["items"][0]["app_id"]
+    answers = [
+        (
+            await client.post(
+                "/v1/tasks", content=b'{"task_id": "%b", "app_id": %b}' % (ID.encode(), given), headers=JSON
+            )
+        )
+        for given in (b"%d.0" % app, b"%d.5" % app, b'"%d"' % app, b"true", b"1e999")
+    ]
+    assert [answer.status_code for answer in answers] == [201, 422, 422, 422, 422]
+
+
+async def test_yes_and_no_are_not_numbers_nor_texts(client: httpx.AsyncClient) -> None:
+    for given in (0, 1, "true"):
+        path = "/v1/subscriptions/sub_0/replay"
+        answer = await client.post(path, json={"since": "2026-01-31T12:00:00Z", "dry_run": given})
+        assert problem(answer, "invalid_request")["errors"][0]["pointer"] == "/dry_run"
 
 
 async def test_a_crash_is_a_problem_too_and_names_its_request(service: Service) -> None:

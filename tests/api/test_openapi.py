@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import jsonschema
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -180,3 +181,10 @@ def test_the_words_of_the_feed_are_those_of_the_core() -> None:
 @pytest.mark.parametrize("part", ["title", "version", "summary", "description", "contact", "license"])
 def test_it_introduces_itself(part: str) -> None:
     assert document()["info"][part]
+
+
+def test_a_map_refuses_keys_that_the_service_refuses() -> None:
+    labels = document()["components"]["schemas"]["TaskRequest"]["properties"]["labels"]
+    assert jsonschema.Draft202012Validator(labels).is_valid({"team": "support"})
+    assert not jsonschema.Draft202012Validator(labels).is_valid({"Team": "support"})
+    assert not jsonschema.Draft202012Validator(labels).is_valid({"team": 1})
