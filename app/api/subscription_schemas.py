@@ -17,7 +17,7 @@ def _known(type_: str) -> str:
     return type_
 
 
-SECRET_FORM = (
+WHSEC = (
     "^whsec_(([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==)?|([A-Za-z0-9+/]{4}){8,20}[A-Za-z0-9+/]{3}=)$"
 )  # fmt: skip
 """As `core.signing` reads it, for the description alone: a refusal must not repeat a secret."""
@@ -36,7 +36,7 @@ AppId = Annotated[int | None, Field(strict=True, ge=0, le=2**63 - 1, description
 Wanted = Annotated[Labels, Field(default_factory=dict, description="Only tasks carrying all of them.")]
 InFlight = Annotated[int, Field(strict=True, ge=1, le=100, description="Deliveries under way at once, at most."), Whole]
 Secret = Annotated[
-    Annotated[SecretStr, Field(json_schema_extra={"pattern": SECRET_FORM})] | None,
+    Annotated[SecretStr, Field(json_schema_extra={"pattern": WHSEC})] | None,
     Field(description="`whsec_` and base64 of 24 to 64 bytes; made if left out."),
 ]
 
