@@ -69,7 +69,7 @@ DeliveryId = Annotated[str, Path(description="Of the delivery.")]
 )
 async def create_subscription(body: SubscriptionIn, service: TheService, response: Response) -> NewSubscriptionOut:
     """Events from now on are sent to the address; earlier ones by `replay`. The secret is shown this once."""
-    secret = body.secret.get_secret_value() if body.secret else None
+    secret = body.secret.get_secret_value() if body.secret is not None else None
     wanted = NewSubscription(**body.model_dump(exclude={"secret"}), secret=secret)
     one, shown = await service.subscriptions.create(wanted)
     response.status_code = 201 if shown else 200
@@ -141,7 +141,7 @@ async def rotate_secret(
     subscription_id: SubscriptionId, service: TheService, body: SecretIn | None = None
 ) -> NewSubscriptionOut:
     """The one before signs beside it for 24 hours. The new one is shown this once."""
-    given = body.secret.get_secret_value() if body and body.secret else None
+    given = body.secret.get_secret_value() if body and body.secret is not None else None
     one, secret = await service.subscriptions.rotate(subscription_id, given)
     return NewSubscriptionOut(**subscription_json(one), secret=secret)
 

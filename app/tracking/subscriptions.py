@@ -82,7 +82,7 @@ class Subscriptions:
         self._check_url(wanted.url)
         if not self._box.can_keep:
             raise InvalidRequest("subscriptions have secrets: set SECRET_KEY, which encrypts them in the database")
-        secret = wanted.secret or self._new_secret()
+        secret = self._new_secret() if wanted.secret is None else wanted.secret
         key = parse_webhook_secret(secret)
         now = self._clock.now()
         new = Subscription(
@@ -156,7 +156,7 @@ class Subscriptions:
 
     async def rotate(self, subscription_id: str, secret: str | None) -> tuple[Subscription, str]:
         """A new secret; those before sign beside it for 24 h at most. Raises InvalidRequest, NoSuchSubscription."""
-        secret = secret or self._new_secret()
+        secret = self._new_secret() if secret is None else secret
         key = parse_webhook_secret(secret)
         now = self._clock.now()
         async with self._database.write() as connection:

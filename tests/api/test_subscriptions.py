@@ -290,3 +290,11 @@ async def test_metrics_count_attempts_by_result(service: Service, client: httpx.
     await client.post("/v1/tasks", json={"task_id": task_id()})
     await service.webhooks.run_once()
     assert {result: await counted(result) - before[result] for result in before} == {"delivered": 1, "failed": 1}
+
+
+async def test_an_empty_secret_is_no_secret_rather_than_none(client: httpx.AsyncClient, sink: Sink) -> None:
+    wanted = {"name": "empty", "url": sink.url()}
+    assert (await client.post("/v1/subscriptions", json=wanted | {"secret": ""})).status_code == 422
+    path = f"/v1/subscriptions/{(await client.post('/v1/subscriptions', json=wanted)).json()['subscription_id']}"
+    assert (await client.post(f"{path}/rotate-secret", json={"secret": ""})).status_code == 422
+    assert (await client.post(f"{path}/rotate-secret", json={"secret": None})).status_code == 200
