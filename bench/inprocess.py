@@ -30,7 +30,7 @@ class Carrier(httpx.AsyncBaseTransport):
         query = dict(parse_qsl(request.url.query.decode("ascii"), keep_blank_values=True))
         reply = self._simulator.answer(query, request.content, request.method)
         await asyncio.sleep(self._one_way)
-        return httpx.Response(reply.status, headers=list(reply.headers), content=reply.body)
+        return httpx.Response(reply.status, headers=list(reply.headers), stream=httpx.ByteStream(reply.body))
 
 
 @asynccontextmanager

@@ -100,7 +100,7 @@ class Line(httpx.AsyncBaseTransport):
         reply = await sent.reply
         if reply.reset:
             raise httpx.ReadError("connection reset")
-        return httpx.Response(reply.status, headers=list(reply.headers), content=reply.body)
+        return httpx.Response(reply.status, headers=list(reply.headers), stream=httpx.ByteStream(reply.body))
 
     def let_arrive(self) -> None:
         """Let arrive what is on its way: the network does not stand still with the service's machine."""

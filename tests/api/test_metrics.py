@@ -267,7 +267,7 @@ async def test_connections_and_waiters_are_those_of_the_moment(client: httpx.Asy
     told = await scrape(client)
     assert (told("database_connections_in_use", pool="requests"), told("waiting_requests")) == (0, 0)
     async with service.database.read(), service.database.read():
-        with service.follower.watch():
+        with service.follower.place():
             told = await scrape(client)
     assert told("database_connections_in_use", pool="requests") == 2
     assert told("database_connections_max", pool="requests") == 10

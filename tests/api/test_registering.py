@@ -212,7 +212,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a number as id": ({"task_id": 1234567890123456}, "/task_id"),
     "null as id": ({"task_id": None}, "/task_id"),
     "text as app": ({"task_id": ID, "app_id": "1"}, "/app_id"),
-    "a float as app": ({"task_id": ID, "app_id": 1.0}, "/app_id"),
+    "a fraction as app": ({"task_id": ID, "app_id": 1.5}, "/app_id"),
     "a flag as app": ({"task_id": ID, "app_id": True}, "/app_id"),
     "a huge app": ({"task_id": ID, "app_id": 10**1000}, "/app_id"),
     "a list of labels": ({"task_id": ID, "labels": ["a"]}, "/labels"),

@@ -44,7 +44,7 @@ async def pass_window(service: Service, clock: HandClock) -> None:
 
 async def rows(service: Service) -> dict[str, int]:
     """How many rows each table has, of those that have any and are about tasks."""
-    apart = {"permits", "budgets", "sweeps", "lost_positions"}
+    apart = {"permits", "budgets", "sweeps", "lost_positions", "task_counts", "call_counts"}
     async with service.database.read() as connection:
         counts = {
             table.name: (await connection.execute(select(func.count()).select_from(table))).scalar_one()
