@@ -223,7 +223,7 @@ async def test_law_1_holds_and_polls_go_on_while_the_clock_leaps(tmp_path: Path)
             await asyncio.sleep(0.7)
     counts = simulator.stats()["apps"][str(APP)]["DescribeRecordStatus"]
     assert counts["busiest_second"] <= 10
-    assert counts["calls"] >= 18
+    assert counts["calls"] >= 12  # 26 on an idle machine; 7 if they stood still after the first leap
 
 
 async def test_jobs_run_on_after_the_machines_clock_stepped_back(monkeypatch: pytest.MonkeyPatch) -> None:
