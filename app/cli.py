@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import signal
 import socket
@@ -164,6 +165,11 @@ def simulate(
 # -- serving
 
 
+COLLECT = (20_000, 20, 100)
+"""How seldom Python looks for circles of objects: with thousands who wait, each look at all of them takes 0.3 s, in
+which nobody is answered (docs/benchmarks.md)."""
+
+
 class _Server(uvicorn.Server):
     """uvicorn, but a signal ends the poller's work at once too, and ends the process with exit code 0."""
 
@@ -200,6 +206,7 @@ async def _serve(
     configure_logging(settings.log_level, settings.log_format)
     # A port that is taken must be said before anything else is done.
     listener = _listen(settings.host, settings.port)
+    gc.set_threshold(*COLLECT)
     with listener:
         async with open_service(settings, role=role, patience=PATIENCE, simulated=simulated, policy=policy) as service:
             patience = max(1, int(settings.shutdown_timeout) - 2)
