@@ -114,14 +114,14 @@ async def test_a_postgresql_that_is_killed_and_started_again_is_used_again(
     back = services[0].clock.monotonic()
     await postgres.start()
     # What the poller had claimed comes back by its lease, 10 s; what is registered now need not wait for that.
-    await register_and_see_polled(services, provider, seconds=15)
+    await register_and_see_polled(services, provider, seconds=45)
     await alive(services, since=back)
     await nothing_leaked(services)
 
 
 async def test_every_connection_ended_twice_is_opened_again(services: list[Service], provider: Server) -> None:
     for _ in range(2):
-        await register_and_see_polled(services, provider, seconds=15)
+        await register_and_see_polled(services, provider, seconds=45)
         executioner = Database(services[0].settings.database_url, SystemClock())
         async with executioner.write() as connection:
             ended = await connection.execute(
@@ -132,5 +132,5 @@ async def test_every_connection_ended_twice_is_opened_again(services: list[Servi
             )
             assert len(ended.all()) >= 2
         await executioner.close()
-    await register_and_see_polled(services, provider, seconds=15)
+    await register_and_see_polled(services, provider, seconds=45)
     await nothing_leaked(services)

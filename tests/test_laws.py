@@ -588,7 +588,7 @@ def _shown(task: Task) -> dict[str, Any]:
 
 TestTheLawsHoldOnAnyDay = AnyDay.TestCase
 TestTheLawsHoldOnAnyDay.settings = settings(
-    max_examples=7,
+    max_examples=5,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -33,10 +33,11 @@ async def test_on_postgresql_it_does_so_at_once(  # on SQLite processes do not w
 ) -> None:
     monkeypatch.setattr("app.wiring.TICK", 60.0)
     given = settings(zego_api_url=provider.url)
+    clock = SystemClock()  # one for both: by a clock some milliseconds behind, the task is due only at the next tick
     async with (
-        open_service(given, role="worker") as worker,
+        open_service(given, role="worker", clock=clock) as worker,
         running(worker),
-        open_service(given, role="api") as api,
+        open_service(given, role="api", clock=clock) as api,
         running(api),
         open_client(api) as client,
     ):
