@@ -30,7 +30,7 @@ from tests.test_operation import environment, program
 from tests.world import APP, SECRET
 
 FOLDER = Path(__file__).parent / "screenshots"
-LARGEST = 150 * 1024
+LARGEST = 250 * 1024
 QUICK = 30
 CALLBACK_SECRET = "callback-secret-of-app-1"
 WHILE = 75.0
