@@ -18,8 +18,10 @@ from app.api import (
     openapi,
     ops,
     pages,
+    plain,
     problems,
     registration,
+    shown,
     statistics,
     subscriptions,
     tasks,
@@ -59,7 +61,9 @@ def create_app(service: Service) -> FastAPI:
     answers = service.role != "worker"
     app = _doors(answers, service.settings.public_url, service.settings.api_contact)
     app.state.service = service
+    app.state.gallery = shown.Gallery(service.tasks)
     if answers:
+        app.router.routes.insert(0, plain.PlainRoute(tasks.route_of(tasks.get_task)))
         app.include_router(pages.router)
         app.mount("/assets", pages.Assets(directory=pages.WEB), name="assets")
     problems.add_error_answers(app)

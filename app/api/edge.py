@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +31,9 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 """Every answer's, errors' too, but where it says something else: pages and what they are made of do."""
+
+Header = tuple[bytes, bytes]
+_HEADERS: list[Header] = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 NO_STORE = "/v1/"
 """What lies there is data, and is kept by nobody on the way, whatever the framework says of streams."""
@@ -62,8 +66,7 @@ class Edge:
             started = True
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _complete(MutableHeaders(scope=message), request_id, scope["path"])
-                message["headers"] += scope.get(LIMITS, ())
+                message["headers"] = _complete(message["headers"], scope, request_id)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -103,12 +106,13 @@ class Edge:
         return None
 
 
-def _complete(headers: MutableHeaders, request_id: str, path: str) -> None:
-    headers["X-Request-Id"] = request_id
-    for name, value in HEADERS.items():
-        headers.setdefault(name, value)
-    if path.startswith(NO_STORE):
-        headers["Cache-Control"] = HEADERS["Cache-Control"]
+def _complete(headers: Sequence[Header], scope: Scope, request_id: str) -> list[Header]:
+    """The headers of an answer, with those of every answer."""
+    if scope["path"].startswith(NO_STORE):
+        headers = [one for one in headers if one[0] != b"cache-control"]
+    given = {name for name, _ in headers}
+    own = [one for one in _HEADERS if one[0] not in given]
+    return [*headers, *own, (b"x-request-id", request_id.encode()), *scope.get(LIMITS, ())]
 
 
 def _template(scope: Scope) -> str:

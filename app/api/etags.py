@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import Header
 
-from app.core.recording import Task
 from app.errors import InvalidRequest
 
 SHOWN: dict[str, Any] = {
@@ -23,9 +22,14 @@ IF_MATCH: Any = Header(
 """The header of a change; `expected` reads it."""
 
 
-def tag(task: Task) -> str:
+def tag(version: int) -> str:
     """The weak ETag of a task's version."""
-    return f'W/"{task.version}"'
+    return f'W/"{version}"'
+
+
+def matches(if_none_match: str | None, version: int) -> bool:
+    """Whether the caller has this version already."""
+    return if_none_match is not None and (if_none_match.strip() == "*" or version in versions(if_none_match))
 
 
 def versions(header: str) -> set[int]:

@@ -18,7 +18,7 @@ from app.tracking.audit import Caller
 from app.wiring import Service
 
 ROLES: tuple[Role, ...] = ("read", "write", "admin")
-_bearer = HTTPBearer(
+bearer = HTTPBearer(
     auto_error=False,
     scheme_name="key",
     description="`Authorization: Bearer SECRET`, with one of the keys in API_KEYS. Its role is `read`, `write` or "
@@ -36,7 +36,7 @@ def find_key(keys: Sequence[ApiKey], secret: str) -> ApiKey | None:
     return found
 
 
-Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
 async def is_known(request: Request, credentials: Credentials) -> bool:
@@ -109,7 +109,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             for guard in guards:
-                await guard(request, await _bearer(request))
+                await guard(request, await bearer(request))
             return await answer(request)
 
         return guarded

@@ -8,12 +8,12 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import TypeAdapter, ValidationError
 
-from app.api.etags import SHOWN, tag
+from app.api.etags import SHOWN
 from app.api.keys import GuardedRoute, TheCaller, TheService, requires
 from app.api.problems import PROBLEMS, may_answer, pointer
 from app.api.schemas import TASK_ID, BatchIn, TaskIn
+from app.api.shown import answer, show
 from app.api.task_schemas import BatchErrorOut, BatchOut, BatchResultOut, TaskOut
-from app.core.public import task_with_files_json
 from app.core.recording import Task
 from app.tracking.registration import NewTask, Registered
 
@@ -30,22 +30,22 @@ CREATED: dict[str, Any] = {"headers": {"Location": LOCATION, **SHOWN["headers"]}
     status_code=201,
     summary="Register a task",
     operation_id="registerTask",
+    response_model=TaskOut,
     responses={
         201: CREATED,
         200: CREATED | {"model": TaskOut, "description": "It was registered already; its labels are merged."},
     },
     openapi_extra=may_answer("app_conflict"),
 )
-async def register_task(body: TaskIn, service: TheService, caller: TheCaller, response: Response) -> TaskOut:
+async def register_task(body: TaskIn, service: TheService, caller: TheCaller) -> Response:
     """From now on the task is followed until it is settled or its query window has closed."""
     done = await service.registration.register(_new_task(body), by=caller)
     task = _task_of(done)
-    response.status_code = 201 if done.result == "created" else 200
-    response.headers["Location"] = f"/v1/tasks/{task.task_id}"
     if done.result == "existing":
         task = await service.tasks.get(task.task_id)
-    response.headers["ETag"] = tag(task)
-    return TaskOut(**task_with_files_json(task))
+    shown = answer(show(task), status=201 if done.result == "created" else 200)
+    shown.headers["Location"] = f"/v1/tasks/{task.task_id}"
+    return shown
 
 
 @router.post(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.routing import APIRoute
 
 from app.api import lists
-from app.api.etags import IF_MATCH, SHOWN, expected, tag, versions
+from app.api.etags import IF_MATCH, SHOWN, expected, matches
 from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, requires
 from app.api.lists import ListQuery, TaskQuery
 from app.api.problems import PROBLEMS, may_answer
 from app.api.schemas import LabelsIn, TaskIdPath
+from app.api.shown import TheGallery, answer, show, unchanged
 from app.api.task_schemas import AnswerOut, EventPage, TaskOut, TaskPage
 from app.api.waiting import Wait, unless_hung_up
 from app.api.words import Awaited
@@ -60,14 +62,15 @@ async def list_tasks(query: Annotated[TaskQuery, Query()], service: TheService) 
     dependencies=[read],
     summary="One task",
     operation_id="getTask",
+    response_model=TaskOut,
     responses={200: SHOWN, 304: SHOWN | {"description": "Unchanged since the version in If-None-Match."}},
     openapi_extra=may_answer("not_found"),
 )
 async def get_task(
     task_id: TaskIdPath,
     service: TheService,
+    gallery: TheGallery,
     request: Request,
-    response: Response,
     wait: Wait = None,
     until: Annotated[
         Awaited | None,
@@ -75,23 +78,21 @@ async def get_task(
     ] = None,
     version: Annotated[int | None, Query(ge=0, description="Wait until its version is another.")] = None,
     if_none_match: Annotated[str | None, Header(description="The ETag you have.")] = None,
-) -> TaskOut:
+) -> Response:
     """With its first files. 304 says nothing of `polling` and `last_callback`. With `wait` it may answer early: ask
     again until the answer is what you wait for."""
     if wait is None:
         if until is not None or version is not None:
             raise InvalidRequest.at("wait", "give the seconds to wait: until and version say what for")
-        task = await service.tasks.get(task_id)
-    else:
-        if until is not None and version is not None:
-            raise InvalidRequest.at("version", "wait either until something holds, or for another version")
-        key = caller_of(request).key
-        waiting = service.waiting.task(task_id, _awaited(until, version), seconds=wait, key=key)
-        task = await unless_hung_up(request, waiting)
-    if if_none_match is not None and (if_none_match.strip() == "*" or task.version in versions(if_none_match)):
-        return Response(status_code=304, headers={"ETag": tag(task)})  # type: ignore[return-value]
-    response.headers["ETag"] = tag(task)
-    return TaskOut(**task_with_files_json(task))
+        stamp = await service.tasks.stamp(task_id)
+        if matches(if_none_match, stamp.version):
+            return unchanged(stamp.version)
+        return answer(await gallery.task(stamp))
+    if until is not None and version is not None:
+        raise InvalidRequest.at("version", "wait either until something holds, or for another version")
+    waiting = service.waiting.task(task_id, _awaited(until, version), seconds=wait, key=caller_of(request).key)
+    task = await unless_hung_up(request, waiting)
+    return unchanged(task.version) if matches(if_none_match, task.version) else answer(show(task))
 
 
 @router.patch(
@@ -99,6 +100,7 @@ async def get_task(
     dependencies=[write],
     summary="Change a task's labels",
     operation_id="patchTask",
+    response_model=TaskOut,
     responses={200: SHOWN},
     openapi_extra=may_answer("not_found", "precondition_failed"),
 )
@@ -107,12 +109,11 @@ async def patch_task(
     body: LabelsIn,
     service: TheService,
     caller: TheCaller,
-    response: Response,
     if_match: Annotated[str | None, IF_MATCH] = None,
-) -> TaskOut:
+) -> Response:
     """A merge patch: labels given are set, `null` removes one, others stay."""
     await service.tasks.set_labels(task_id, body.labels, if_versions=expected(if_match), by=caller)
-    return await _shown(service, task_id, response)
+    return await _shown(service, task_id)
 
 
 @router.post(
@@ -121,22 +122,21 @@ async def patch_task(
     status_code=202,
     summary="Poll a task soon",
     operation_id="refreshTask",
+    response_model=TaskOut,
     responses={
         200: SHOWN | {"model": TaskOut, "description": "With `wait`: an answer asked after this request is recorded."},
         202: SHOWN | {"description": "It will be polled as soon as the budget allows."},
     },
     openapi_extra=may_answer("not_found", "not_pollable"),
 )
-async def refresh_task(
-    task_id: TaskIdPath, service: TheService, request: Request, response: Response, wait: Wait = None
-) -> TaskOut:
+async def refresh_task(task_id: TaskIdPath, service: TheService, request: Request, wait: Wait = None) -> Response:
     """As soon as the budget allows, once however often it is asked, at most every 5 s."""
     asked_at = service.clock.now()
     await service.tasks.refresh(task_id)
-    if wait is not None:
-        told = service.waiting.told(task_id, since=asked_at, seconds=wait, key=caller_of(request).key)
-        response.status_code = 200 if await unless_hung_up(request, told) else 202
-    return await _shown(service, task_id, response)
+    told = wait is not None and await unless_hung_up(
+        request, service.waiting.told(task_id, since=asked_at, seconds=wait, key=caller_of(request).key)
+    )
+    return await _shown(service, task_id, 200 if told else 202)
 
 
 @router.post(
@@ -144,13 +144,14 @@ async def refresh_task(
     dependencies=[admin],
     summary="Stop polling a task",
     operation_id="untrackTask",
+    response_model=TaskOut,
     responses={200: SHOWN},
     openapi_extra=may_answer("not_found"),
 )
-async def untrack_task(task_id: TaskIdPath, service: TheService, caller: TheCaller, response: Response) -> TaskOut:
+async def untrack_task(task_id: TaskIdPath, service: TheService, caller: TheCaller) -> Response:
     """The recording itself is untouched."""
     await service.tasks.untrack(task_id, by=caller)
-    return await _shown(service, task_id, response)
+    return await _shown(service, task_id)
 
 
 @router.post(
@@ -158,13 +159,14 @@ async def untrack_task(task_id: TaskIdPath, service: TheService, caller: TheCall
     dependencies=[write],
     summary="Resume polling a task",
     operation_id="trackTask",
+    response_model=TaskOut,
     responses={200: SHOWN},
     openapi_extra=may_answer("not_found", "not_pollable"),
 )
-async def track_task(task_id: TaskIdPath, service: TheService, caller: TheCaller, response: Response) -> TaskOut:
+async def track_task(task_id: TaskIdPath, service: TheService, caller: TheCaller) -> Response:
     """Only this resumes an untracked task; registering it again does not."""
     await service.tasks.track(task_id, by=caller)
-    return await _shown(service, task_id, response)
+    return await _shown(service, task_id)
 
 
 @router.delete(
@@ -223,7 +225,10 @@ def _awaited(until: str | None, version: int | None) -> Callable[[Task], bool]:
     return has_ended if until == "ended" else is_over
 
 
-async def _shown(service: TheService, task_id: str, response: Response) -> TaskOut:
-    task = await service.tasks.get(task_id)
-    response.headers["ETag"] = tag(task)
-    return TaskOut(**task_with_files_json(task))
+async def _shown(service: TheService, task_id: str, status: int = 200) -> Response:
+    return answer(show(await service.tasks.get(task_id)), status)
+
+
+def route_of(endpoint: Callable[..., Any]) -> APIRoute:
+    """The route that leads to a function of this module."""
+    return next(one for one in router.routes if isinstance(one, APIRoute) and one.endpoint is endpoint)

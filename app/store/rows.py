@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Row
+from sqlalchemy import Row, Text, type_coerce
 
 from app.core.public import error_json
 from app.core.recording import (
@@ -36,6 +36,29 @@ _PLAIN = [
 _TASKS, _POLLS = table_of(TaskRow), table_of(PollRow)
 TASK_COLUMNS = (*_TASKS.columns, _POLLS.c.next_poll_at, _POLLS.c.listed)
 TASKS = _TASKS.outerjoin(_POLLS, _TASKS.c.task_id == _POLLS.c.task_id)
+
+
+class Stamp(NamedTuple):
+    """What shows whether a task still looks as it did: its version, and what changes without a new one, as stored."""
+
+    task_id: str
+    version: int
+    registered_at: datetime
+    updated_at: datetime
+    last_polled_at: object
+    poll_count: int
+    consecutive_failures: int
+    last_error: str | None
+    told: str | None
+    next_poll_at: object
+
+
+STAMP_COLUMNS = (
+    *(_TASKS.c[name] for name in ("task_id", "version", "registered_at", "updated_at")),
+    # Only ever compared, so that reading them from the database's own form would be for nothing.
+    *(type_coerce(_TASKS.c[name], Text) for name in (*_POLLING, "last_error", "told")),
+    type_coerce(_POLLS.c.next_poll_at, Text),
+)
 
 
 def to_task(row: Row[Any], files: Mapping[str, File] | None = None) -> Task:

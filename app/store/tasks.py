@@ -20,7 +20,17 @@ from app.core.recording import (
 )
 from app.store.engine import Connection
 from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
-from app.store.rows import TASK_COLUMNS, TASKS, file_values, last_error, task_values, to_file, to_task
+from app.store.rows import (
+    STAMP_COLUMNS,
+    TASK_COLUMNS,
+    TASKS,
+    Stamp,
+    file_values,
+    last_error,
+    task_values,
+    to_file,
+    to_task,
+)
 
 INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """Each engine's own INSERT, which knows ON CONFLICT."""
@@ -77,6 +87,12 @@ async def find_task(
     given = {"id": task_id, "at_most": at_most}
     rows = await connection.execute(_ITS_FILES if at_most is None else _ITS_FIRST_FILES, given)
     return to_task(row, {file.file_id: to_file(file) for file in rows})
+
+
+async def find_stamps(connection: Connection, task_ids: Sequence[str]) -> dict[str, Stamp]:
+    """The stamps of those of the tasks that exist."""
+    rows = await connection.execute(_STAMPS, {"ids": list(task_ids)})
+    return {row.task_id: Stamp(*row) for row in rows}
 
 
 async def find_files(
@@ -196,6 +212,7 @@ async def lift_tombstones(connection: Connection, task_ids: Sequence[str]) -> di
 _ONE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id == bindparam("id"))
 _LOCK_ONE = _ONE.with_for_update(of=_TASKS)
 _THESE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id.in_(bindparam("ids", expanding=True)))
+_STAMPS = select(*STAMP_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id.in_(bindparam("ids", expanding=True)))
 _LOCK_THESE = _THESE.order_by(_TASKS.c.task_id).with_for_update(of=_TASKS)
 _ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))
 _ITS_FIRST_FILES = _ITS_FILES.order_by(_FILES.c.began_at.nulls_last(), _FILES.c.file_id).limit(bindparam("at_most"))

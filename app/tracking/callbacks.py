@@ -6,7 +6,6 @@ the next: under load a transaction carries many callbacks, and each still waits 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections import Counter
@@ -22,7 +21,7 @@ from app.clock import Clock
 from app.core.recording import Task
 from app.core.schedule import Urgency
 from app.core.told import CallbackEvent
-from app.errors import CallbackRefused, CallbackUnreadable, DatabaseUnavailable
+from app.errors import CallbackRefused, CallbackUnreadable
 from app.provider.callbacks import Letter, read
 from app.store import callbacks as store
 from app.store import tasks as task_store
@@ -30,6 +29,7 @@ from app.store.callbacks import ACCEPTED, REPEAT, SUSPICIOUS, CallbackFilter, Re
 from app.store.engine import Connection, Database
 from app.tracking.hearing import REMEMBER, Heard, Hearing
 from app.tracking.registration import Registration
+from app.tracking.together import Together
 
 log = structlog.get_logger(__name__)
 
@@ -63,8 +63,6 @@ class Arrival:
     letter: Letter
     app_id: int
     at: datetime
-    done: asyncio.Future[str | None]
-    """Its verdict, once that is committed; None: it is not kept."""
 
 
 class Callbacks:
@@ -82,8 +80,7 @@ class Callbacks:
     ) -> None:
         self._database, self._clock, self._hearing, self._registration = database, clock, hearing, registration
         self._secrets, self._discover = secrets, discover
-        self._waiting: list[Arrival] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._committed = Together(self._commit, most=TOGETHER)
         self.refused: Counter[str] = Counter()
         for event, verdict in product(CallbackEvent, (ACCEPTED, REPEAT, SUSPICIOUS)):
             metrics.CALLBACKS.labels(event, verdict)
@@ -103,11 +100,7 @@ class Callbacks:
         except (CallbackRefused, CallbackUnreadable) as error:
             self._count(error)
             raise
-        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Arrival(letter, app_id, now, done))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write())
-        verdict = await asyncio.shield(done)  # a client that hangs up takes nothing back
+        verdict = await self._committed(Arrival(letter, app_id, now))
         log.log(
             logging.WARNING if verdict == SUSPICIOUS else logging.INFO,
             "callback",
@@ -151,34 +144,14 @@ class Callbacks:
 
     # -- keeping it
 
-    async def _write(self) -> None:
-        """Commit what waits, together, until nothing does."""
-        structlog.contextvars.clear_contextvars()  # those of the request that came first: what follows is not its doing
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
-                if not await self._commit(batch) and len(batch) > 1:
-                    for one in batch:  # one that cannot be stored must not take the others with it
-                        await self._commit([one])
-        finally:
-            self._writer = None
-
-    async def _commit(self, batch: list[Arrival]) -> bool:
-        """Whether it was stored; if it makes no sense to try again, those who wait are told."""
-        try:
-            async with self._database.write() as connection:
-                judged = await self._take_in(connection, batch)
-        except Exception as error:  # noqa: BLE001 - whoever waits is told, and raises it
-            if len(batch) > 1 and not isinstance(error, DatabaseUnavailable):
-                return False
-            for one in batch:
-                one.done.set_exception(error)
-            return True
+    async def _commit(self, batch: list[Arrival]) -> list[str | None]:
+        """Store them; the verdict on each."""
+        async with self._database.write() as connection:
+            judged = await self._take_in(connection, batch)
         for one, verdict in zip(batch, judged, strict=True):
             if verdict is not None:
                 metrics.CALLBACKS.labels(one.letter.callback.event, verdict).inc()
-            one.done.set_result(verdict)
-        return True
+        return judged
 
     async def _take_in(self, connection: Connection, batch: list[Arrival]) -> list[str | None]:
         """Keep them and apply what they tell; the verdict on each."""

@@ -17,8 +17,12 @@ from app.store.engine import Connection, Database
 from app.tracking.audit import NOBODY, Caller, note
 from app.tracking.changes import Changes
 from app.tracking.hearing import Hearing
+from app.tracking.together import Together
 
 LABEL_LIMIT = 16
+TOGETHER = 100
+"""Single registrations in one transaction at most."""
+
 START_TOLERANCE = timedelta(minutes=5)
 
 
@@ -56,45 +60,57 @@ class Registration:
     ) -> None:
         self._database, self._clock, self._changes, self._hearing = database, clock, changes, hearing
         self._app_ids = frozenset(app_ids)
+        self._one_of_many = Together(self._register_singles, most=TOGETHER)
 
     async def register(self, wanted: NewTask, *, by: Caller = NOBODY) -> Registered:
         """Register one task, or merge its labels into the one that is there. Raises the Refusal it meets."""
-        (done,) = await self._register([wanted], Urgency.HURRIED, by)
+        done = await self._one_of_many((wanted, by))
         if done.error is not None:
             raise done.error
         return done
 
+    async def _register_singles(self, wanted: list[tuple[NewTask, Caller]]) -> list[Registered]:
+        now = self._clock.now()
+        async with self._database.write() as connection:
+            done, labelled = await self._register(connection, [one for one, _ in wanted], Urgency.HURRIED, now=now)
+            for (one, by), came in zip(wanted, done, strict=True):
+                if came.result == "created":
+                    await note(connection, by, "task.register", one.task_id, at=now)
+                elif one.task_id in labelled:
+                    labelled.discard(one.task_id)
+                    await note(connection, by, "task.label", one.task_id, at=now, labels=sorted(one.labels))
+        return done
+
     async def register_batch(self, wanted: Sequence[NewTask], *, by: Caller = NOBODY) -> list[Registered]:
         """Register many in one transaction; the results stand in the order given, refusals among them."""
-        return await self._register(wanted, Urgency.BATCH, by)
-
-    async def _register(self, wanted: Sequence[NewTask], urgency: Urgency, by: Caller) -> list[Registered]:
         now = self._clock.now()
+        async with self._database.write() as connection:
+            done, labelled = await self._register(connection, wanted, Urgency.BATCH, now=now)
+            new = sum(one.result == "created" for one in done)
+            if new or labelled:
+                await note(connection, by, "task.register", None, at=now, created=new, labelled=len(labelled))
+        return done
+
+    async def _register(
+        self, connection: Connection, wanted: Sequence[NewTask], urgency: Urgency, *, now: datetime
+    ) -> tuple[list[Registered], set[str]]:
+        """What became of each, and the tasks that were there before and are labelled otherwise now."""
         resolved = [self._resolve(one, now=now) for one in wanted]
         first: dict[str, Task] = {}
         for one, app in zip(wanted, resolved, strict=True):
             if isinstance(app, int):
                 first.setdefault(one.task_id, _new_task(one, app, now=now))
-        async with self._database.write() as connection:
-            created = await self.create(connection, first, urgency, source="api", now=now)
-            others = sorted({one.task_id for one in wanted} - created.keys())
-            found = await self._find_to_merge(connection, others, wanted)
-            new, there = list(created), created | found
-            done = [
-                Registered(one.task_id, "invalid", error=app)
-                if isinstance(app, Refusal)
-                else await self._merge(connection, one, app, there, created, now=now)
-                for one, app in zip(wanted, resolved, strict=True)
-            ]
-            labelled = [task_id for task_id, task in found.items() if there[task_id].labels != task.labels]
-            if urgency is Urgency.BATCH and (new or labelled):
-                counts = {"created": len(new), "labelled": len(labelled)}
-                await note(connection, by, "task.register", None, at=now, **counts)
-            elif new:
-                await note(connection, by, "task.register", new[0], at=now)
-            elif labelled:
-                await note(connection, by, "task.label", labelled[0], at=now, labels=sorted(wanted[0].labels))
-        return done
+        created = await self.create(connection, first, urgency, source="api", now=now)
+        others = sorted({one.task_id for one in wanted} - created.keys())
+        found = await self._find_to_merge(connection, others, wanted)
+        there = created | found
+        done = [
+            Registered(one.task_id, "invalid", error=app)
+            if isinstance(app, Refusal)
+            else await self._merge(connection, one, app, there, created, now=now)
+            for one, app in zip(wanted, resolved, strict=True)
+        ]
+        return done, {task_id for task_id, task in found.items() if there[task_id].labels != task.labels}
 
     async def _find_to_merge(
         self, connection: Connection, task_ids: list[str], wanted: Sequence[NewTask]

@@ -18,9 +18,11 @@ from app.store import feed, listing, polls
 from app.store import tasks as store
 from app.store.engine import Database
 from app.store.events import StoredEvent
+from app.store.rows import Stamp
 from app.tracking.audit import NOBODY, Caller, note
 from app.tracking.changes import Changes
 from app.tracking.registration import LABEL_LIMIT
+from app.tracking.together import Together
 
 REFRESH_EVERY = timedelta(seconds=5)
 
@@ -47,6 +49,7 @@ class Tasks:
     ) -> None:
         self._database, self._clock, self._changes = database, clock, changes
         self._app_ids = frozenset(app_ids)
+        self._stamps = Together(self._find_stamps, most=500, at_once=2)
 
     # -- reading
 
@@ -55,6 +58,18 @@ class Tasks:
         async with self._database.read() as connection:
             task = await store.find_task(connection, task_id, at_most=FILES_SHOWN)
         return _existing(task, task_id)
+
+    async def stamp(self, task_id: str) -> Stamp:
+        """What shows whether the task looks as it did. Raises TaskNotFound."""
+        stamp = await self._stamps(task_id)
+        if stamp is None:
+            raise _not_found(task_id)
+        return stamp
+
+    async def _find_stamps(self, task_ids: list[str]) -> list[Stamp | None]:
+        async with self._database.read() as connection:
+            found = await store.find_stamps(connection, task_ids)
+        return [found.get(task_id) for task_id in task_ids]
 
     async def version(self, task_id: str) -> int | None:
         """The version of a task alone; None if there is none."""
@@ -67,7 +82,7 @@ class Tasks:
         async with self._database.read() as connection:
             told = await store.last_told(connection, task_id)
         if told is None:
-            raise TaskNotFound(f"no task {task_id} is registered")
+            raise _not_found(task_id)
         asked_at, error = told
         return (asked_at is not None and asked_at >= since) or (error is not None and error.at >= since)
 
@@ -204,5 +219,9 @@ class Tasks:
 
 def _existing(task: Task | None, task_id: str) -> Task:
     if task is None:
-        raise TaskNotFound(f"no task {task_id} is registered")
+        raise _not_found(task_id)
     return task
+
+
+def _not_found(task_id: str) -> TaskNotFound:
+    return TaskNotFound(f"no task {task_id} is registered")

@@ -1,0 +1,52 @@
+"""The two reads that are asked for most, on their shortest way: one task, and a page of tasks.
+
+They are described, and answered in all other cases, by the routes in app.api.tasks. FastAPI looks for a route twice and
+for each parameter a request might have, which takes several times what there is to do here.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
+
+from app.api.etags import matches
+from app.api.keys import Guard, bearer, service_of
+from app.api.schemas import TASK_ID
+from app.api.shown import answer, gallery_of, unchanged
+
+_ONE = re.compile(r"/v1/tasks/([^/]*)")
+_TASK_ID = re.compile(TASK_ID)
+
+
+class PlainRoute(BaseRoute):
+    """GET of one task without parameters. Its guard is that of the route beside which it stands."""
+
+    def __init__(self, beside: APIRoute) -> None:
+        self.path = self.path_format = beside.path_format
+        self._guards = [one.dependency for one in beside.dependencies if isinstance(one.dependency, Guard)]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["query_string"]:
+            return Match.NONE, {}
+        found = _ONE.fullmatch(scope["path"])
+        if found is None or not _TASK_ID.fullmatch(found[1]):
+            return Match.NONE, {}
+        return Match.FULL, {"route": self, "path_params": {"task_id": found[1]}}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        for guard in self._guards:
+            await guard(request, await bearer(request))
+        response = await _one_task(request, scope["path_params"]["task_id"])
+        await response(scope, receive, send)
+
+
+async def _one_task(request: Request, task_id: str) -> Response:
+    stamp = await service_of(request).tasks.stamp(task_id)
+    if matches(request.headers.get("if-none-match"), stamp.version):
+        return unchanged(stamp.version)
+    return answer(await gallery_of(request).task(stamp))

@@ -1,0 +1,70 @@
+"""What is remembered of how tasks are shown: never older than the task, never more than there is room for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from app.api.shown import Gallery
+from app.core.recording import Status
+from app.errors import TaskUnknown
+from app.wiring import Service
+from tests.world import HandClock, fail, observe, register, seen_file, task_id
+
+PATH = f"/v1/tasks/{task_id()}"
+
+
+async def read(client: httpx.AsyncClient, path: str = PATH, **headers: str) -> dict[str, Any]:
+    answer = await client.get(path, headers=headers)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    assert answer.headers["ETag"] == f'W/"{found["version"]}"'
+    return found
+
+
+async def test_each_change_is_shown_at_once_also_those_that_make_no_new_version(
+    service: Service, client: httpx.AsyncClient, clock: HandClock
+) -> None:
+    await register(client)
+    seen = [await read(client), await read(client)]
+    assert seen[0] == seen[1]
+
+    await fail(service, task_id(), TaskUnknown("not yet"))  # only `polling` changes
+    seen.append(await read(client))
+    assert seen[2]["version"] == seen[1]["version"]
+    assert seen[2]["polling"]["last_error"]["message"] == "not yet"
+
+    await client.post(f"{PATH}/refresh")
+    clock.advance(1)
+    await observe(service, task_id(), Status.ONGOING, files=[seen_file("a")])
+    seen.append(await read(client))
+    assert [file["file_id"] for file in seen[3]["files"]] == ["a"]
+    await client.patch(PATH, json={"labels": {"team": "x"}})
+    seen.append(await read(client))
+    assert seen[4]["labels"] == {"team": "x"}
+
+
+async def test_the_short_way_and_the_long_one_answer_alike(client: httpx.AsyncClient) -> None:
+    await register(client)
+    tag = (await client.get(PATH)).headers["ETag"]
+    for headers in ({}, {"If-None-Match": tag}, {"If-None-Match": "*"}, {"If-None-Match": 'W/"99"'}):
+        short, long = [await client.get(PATH, params=params, headers=headers) for params in ({}, {"wait": 1})]
+        assert (short.status_code, short.content) == (long.status_code, long.content), headers
+        assert short.headers.get("ETag") == long.headers.get("ETag")
+    for path in (f"/v1/tasks/{task_id(7)}", "/v1/tasks/no-id", "/v1/tasks/"):
+        short, long = await client.get(path), await client.get(path, params={"wait": 1})
+        assert short.status_code == long.status_code in (404, 422), path
+        assert short.json() | {"request_id": ""} == long.json() | {"request_id": ""}
+
+
+async def test_what_was_read_longest_ago_is_forgotten_first(service: Service, client: httpx.AsyncClient) -> None:
+    for number in range(3):
+        await register(client, number)
+    stamps = [await service.tasks.stamp(task_id(number)) for number in range(3)]
+    first = await Gallery(service.tasks).task(stamps[0])
+    gallery = Gallery(service.tasks, most=2 * len(first.body) + 10)
+    shown = [await gallery.task(stamps[number]) for number in (0, 1, 0, 2)]
+    assert shown[2] is shown[0]
+    assert await gallery.task(stamps[0]) is shown[0]
+    assert await gallery.task(stamps[1]) is not shown[1]
