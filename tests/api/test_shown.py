@@ -30,14 +30,14 @@ async def test_each_change_is_shown_at_once_also_those_that_make_no_new_version(
     seen = [await read(client), await read(client)]
     assert seen[0] == seen[1]
 
-    await fail(service, task_id(), TaskUnknown("not yet"))  # only `polling` changes
+    await fail(service, task_id(), TaskUnknown("not_found", "not yet"))  # only `polling` changes
     seen.append(await read(client))
     assert seen[2]["version"] == seen[1]["version"]
     assert seen[2]["polling"]["last_error"]["message"] == "not yet"
 
     await client.post(f"{PATH}/refresh")
     clock.advance(1)
-    await observe(service, task_id(), Status.ONGOING, files=[seen_file("a")])
+    await observe(service, task_id(), Status.ONGOING, seen_file("a"))
     seen.append(await read(client))
     assert [file["file_id"] for file in seen[3]["files"]] == ["a"]
     await client.patch(PATH, json={"labels": {"team": "x"}})
