@@ -36,18 +36,12 @@ async def list_tasks(query: Annotated[TaskQuery, Query()], service: TheService) 
     """By pages; pass `next_cursor` back as `cursor` until it is null. To keep a copy up to date, note the first page's
     `events_after`, copy all pages, and follow `/v1/events?after=` from there: nothing is missed."""
     query, after = lists.resume(query, lists.TASK_PLACE)
-    size = lists.page_size(query)
     with_files = query.include == "files"
     found = await service.tasks.list_tasks(
-        query.to_filter(), order=query.order, after=after, limit=size + 1, with_files=with_files
+        query.to_filter(), order=query.order, after=after, limit=lists.page_size(query), with_files=with_files
     )
-    more, tasks = len(found.tasks) > size, found.tasks[:size]
     show = task_with_files_json if with_files else task_json
-    page: Json = {"items": [show(task) for task in tasks], "next_cursor": None}
-    if more:
-        last = tasks[-1]
-        moment = last.registered_at if query.order == "registered_at" else last.updated_at
-        page["next_cursor"] = lists.next_cursor(query, [lists.time_place(moment), last.task_id])
+    page: Json = {"items": [show(task) for task in found.tasks], "next_cursor": lists.next_cursor(query, found.more)}
     if query.task_id:
         page["missing"] = found.missing
     if found.events_after is not None:

@@ -18,6 +18,7 @@ from app.store import feed, listing, polls
 from app.store import tasks as store
 from app.store.engine import Database
 from app.store.events import StoredEvent
+from app.store.pages import Page
 from app.tracking.audit import NOBODY, Caller, note
 from app.tracking.changes import Changes
 from app.tracking.registration import LABEL_LIMIT
@@ -27,11 +28,13 @@ REFRESH_EVERY = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class TaskList:
-    """A page of tasks, those of the ids asked for that do not exist, and where the feed goes on from a first page."""
+    """A page of tasks, those of the ids asked for that do not exist, where the feed goes on from a first page, and
+    behind which place the list itself does."""
 
     tasks: list[Task]
     missing: list[str]
     events_after: int | None
+    more: tuple[datetime, str] | None
 
 
 class Tasks:
@@ -103,17 +106,18 @@ class Tasks:
         """A page of tasks; the first one, without ``after``, tells where the feed goes on from it."""
         async with self._database.read() as connection:
             events_after = None if after else (await feed.bounds(connection)).newest  # before the tasks: no gap
-            found = await listing.list_tasks(connection, wanted, order=order, after=after, limit=limit)
+            page = await listing.list_tasks(connection, wanted, order=order, after=after, limit=limit)
+            tasks = page.items
             if with_files:
-                files = await store.files_of(connection, [task.task_id for task in found])
-                found = [replace(task, files=files[task.task_id]) for task in found]
+                files = await store.files_of(connection, [task.task_id for task in tasks])
+                tasks = [replace(task, files=files[task.task_id]) for task in tasks]
             known = await store.find_tasks(connection, wanted.task_id) if wanted.task_id else {}
         missing = [task_id for task_id in wanted.task_id if task_id not in known]
-        return TaskList(found, missing, events_after)
+        return TaskList(tasks, missing, events_after, page.more)
 
     async def list_files(
         self, wanted: listing.FileFilter, *, after: tuple[datetime, str, str] | None, limit: int
-    ) -> tuple[list[tuple[Task, File]], int | None]:
+    ) -> tuple[Page[tuple[Task, File]], int | None]:
         """A page of files across tasks, and for the first one where the feed goes on from it."""
         async with self._database.read() as connection:
             events_after = None if after else (await feed.bounds(connection)).newest  # before the files: no gap
