@@ -200,7 +200,9 @@ async def _unchecked(database: Database) -> AsyncIterator[Connection]:
                 await raw.driver_connection.execute(f"PRAGMA {pragma}")
         async with database.transaction(connection):
             if database.is_sqlite:
-                triggers = (await connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")).all()
+                triggers = (
+                    await connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+                ).all()
                 for name, _ in triggers:
                     await connection.exec_driver_sql(f"DROP TRIGGER {name}")
             else:
@@ -235,8 +237,10 @@ async def fill(database: Database, n: int, now: datetime) -> None:
             await connection.run_sync(index.create)
         counts = Base.metadata.tables["task_counts"]
         await connection.execute(delete(counts))
-        await connection.execute(text(
-            "INSERT INTO task_counts (tracking, status, outcome, number) "
-            "SELECT tracking, status, outcome, count(*) FROM tasks GROUP BY tracking, status, outcome"
-        ))
+        await connection.execute(
+            text(
+                "INSERT INTO task_counts (tracking, status, outcome, number) "
+                "SELECT tracking, status, outcome, count(*) FROM tasks GROUP BY tracking, status, outcome"
+            )
+        )
     await settle_down(database)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -56,20 +55,20 @@ async def tell(connection: Connection, id_: int, details: dict[str, Any]) -> Non
 async def page(connection: Connection, wanted: AuditFilter, *, below: int | None, limit: int) -> Page[Line]:
     """Some lines, newest first, from the one below ``below`` on."""
     row = _AUDIT.c
-    key = [row.key.in_(wanted.key)] if wanted.key else []
-    action = [row.action.in_(wanted.action)] if wanted.action else []
     # Behind one key, and behind one action, an index goes on in the order of ids.
-    lead = key if len(wanted.key) == 1 else action if len(wanted.action) == 1 else []
-    rest = [one for one in (key, action) if one and one is not lead]
+    words = [(row.key, wanted.key), (row.action, wanted.action)]
+    lead = next(((column, values[0]) for column, values in words if len(values) == 1), None)
+    rest = [column.in_(values) for column, values in words if values and (lead is None or column is not lead[0])]
     at = [row.at > wanted.after] if wanted.after is not None else []
     at += [row.at < wanted.before] if wanted.before is not None else []
     found = await pages.page(
         connection,
         select(_AUDIT),
         Wanted(
-            within=[*lead, *written_between(row.id, row.at, wanted.after, wanted.before)],
-            checks=[*chain(*rest), *at],
-            sources=[select(row.id).where(*one) for one in rest],
+            lead=lead,
+            within=written_between(row.id, row.at, wanted.after, wanted.before),
+            checks=[*rest, *at],
+            sources=[select(row.id).where(one) for one in rest],
         ),
         key=(row.id,),
         identity=(row.id,),

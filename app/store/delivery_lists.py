@@ -74,7 +74,7 @@ async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | 
     """Some of them, newest first."""
     row = _ROWS.c
     # Word for word as the indexes have it.
-    given_up = [row.status.in_(literal_column(f"'{one}'") for one in _GIVEN_UP)]
+    given_up: list[ColumnElement[bool]] = [row.status.in_(literal_column(f"'{one}'") for one in _GIVEN_UP)]
     found_by: list[list[ColumnElement[bool]]] = [
         [row.next_attempt_at.is_not(None)] if wanted.status == (PENDING,) else [],
         given_up if wanted.status and set(wanted.status) <= set(_GIVEN_UP) else [],
@@ -89,12 +89,12 @@ async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | 
     if wanted.created_before is not None:
         checks.append(row.created_at < wanted.created_before)
     created = written_between(row.id, row.created_at, wanted.created_after, wanted.created_before)
-    of = [row.subscription_id == wanted.subscription_id] if wanted.subscription_id is not None else []
+    lead = (row.subscription_id, wanted.subscription_id) if wanted.subscription_id is not None else None
     found = await pages.page(
         connection,
         select(*_SHOWN),
         Wanted(
-            within=[*of, *created], checks=checks, sources=[select(row.id).where(*of, *one) for one in found_by if one]
+            lead=lead, within=created, checks=checks, sources=[select(row.id).where(*one) for one in found_by if one]
         ),
         key=(row.id,),
         identity=(row.id,),

@@ -8,12 +8,12 @@ from datetime import datetime
 from itertools import chain
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, exists, literal_column, select
+from sqlalchemy import ColumnElement, Select, literal_column, select
 
 from app.core.recording import File, Status, Task
 from app.store.engine import Connection
 from app.store.models import FileRow, LabelRow, TaskRow, table_of
-from app.store.pages import OUT_OF_STEP, Page, Wanted, page
+from app.store.pages import OUT_OF_STEP, Page, Wanted, holds, page
 from app.store.rows import TASK_COLUMNS, TASKS, to_file, to_task
 
 _TASKS, _FILES = table_of(TaskRow), table_of(FileRow)
@@ -90,12 +90,17 @@ def _by_registration(wanted: TaskFilter) -> Wanted:
         registered += _between(_TASK.registered_at, None, later and later + OUT_OF_STEP)
     updated = _between(_TASK.updated_at, wanted.updated_after, wanted.updated_before)
     room, *states = _room_and_states(wanted)
-    one_of_each = zip((wanted.outcome, wanted.status, wanted.tracking), states, strict=True)
-    leading = [room, *(state for words, state in one_of_each if len(words) == 1 and words != _UNINDEXED)]
-    lead = next(filter(None, leading), [])
-    rest = [one for one in (updated, room, *states) if one is not lead]
+    leads: list[tuple[ColumnElement[Any], tuple[str, ...], list[ColumnElement[bool]]]] = [
+        (_TASK.room_id, (wanted.room_id,) if wanted.room_id is not None else (), room),
+        (_TASK.outcome, wanted.outcome, states[0]),
+        (_TASK.status, wanted.status if wanted.status != _UNINDEXED else (), states[1]),
+        (_TASK.tracking, wanted.tracking, states[2]),
+    ]
+    lead = next((one for one in leads if len(one[1]) == 1), None)
+    rest = [one for one in (updated, room, *states) if lead is None or one is not lead[2]]
     return Wanted(
-        within=[*lead, *registered],
+        lead=lead and (lead[0], lead[1][0]),
+        within=[*(lead[2][1:] if lead else []), *registered],
         checks=[*chain(*rest), *_task_checks(wanted)],
         sources=[*_found_by(*rest), *_task_sources(wanted)],
     )
@@ -143,8 +148,8 @@ def _task_checks(wanted: TaskFilter) -> list[ColumnElement[bool]]:
         *_between(row.settled_at, wanted.settled_after, wanted.settled_before),
         *_between(row.query_deadline, None, wanted.deadline_before),
         *([row.attention.op("&")(wanted.attention) != 0] if wanted.attention else []),
-        *([exists().where(_FILE.task_id == row.task_id, *of_file)] if of_file else []),
-        *(exists().where(_LABEL.task_id == row.task_id, *label) for label in _labels(wanted)),
+        *([holds(select(_FILE.task_id).where(_FILE.task_id == row.task_id, *of_file))] if of_file else []),
+        *(holds(select(_LABEL.task_id).where(_LABEL.task_id == row.task_id, *label)) for label in _labels(wanted)),
     ]
 
 
@@ -201,11 +206,10 @@ async def list_files(
 def _files_wanted(wanted: FileFilter) -> Wanted:
     """Behind a status an index goes on in the order of update."""
     row = _FILE
-    status = _among({row.status: wanted.status})
-    lead = status if len(wanted.status) == 1 else []
+    lead = (row.status, wanted.status[0]) if len(wanted.status) == 1 else None
     copies = _between(row.backup_expires_at, None, wanted.backup_expires_before)
     found_by: list[list[ColumnElement[bool]]] = [
-        [] if lead else status,
+        [] if lead else _among({row.status: wanted.status}),
         _among({row.task_id: wanted.task_id}),
         _equal({row.user_id: wanted.user_id}),
         _equal({row.stream_id: wanted.stream_id}),
@@ -217,8 +221,12 @@ def _files_wanted(wanted: FileFilter) -> Wanted:
     if wanted.room_id is not None:
         sources.append(keys.join(_TASKS, _TASK.task_id == row.task_id).where(_TASK.room_id == wanted.room_id))
     return Wanted(
-        within=[*lead, *_between(row.updated_at, wanted.updated_after, wanted.updated_before)],
-        checks=[*chain(*found_by), *([exists().where(_TASK.task_id == row.task_id, *of_task)] if of_task else [])],
+        lead=lead,
+        within=_between(row.updated_at, wanted.updated_after, wanted.updated_before),
+        checks=[
+            *chain(*found_by),
+            *([holds(select(_TASK.task_id).where(_TASK.task_id == row.task_id, *of_task))] if of_task else []),
+        ],
         sources=sources,
     )
 

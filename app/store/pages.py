@@ -10,19 +10,20 @@ all that matches; which, they guess, and SQLite has nothing to guess by. So it i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from operator import ge, gt, le, lt
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select, func, select, true, tuple_
+from sqlalchemy import ColumnElement, Integer, Row, Select, func, select, true, tuple_
 
 from app.store.engine import Connection
 
 FEW = 1000
 """Rows that are rather sorted than looked for in order."""
 
-SCANNED = 5000
+SCANNED = 2000
 """Rows a page looks at, at most, where no index finds those that are wanted."""
 
 OUT_OF_STEP = timedelta(hours=1)
@@ -43,10 +44,12 @@ class Page(Generic[T]):
 class Wanted:
     """What a list is narrowed to.
 
-    ``within``: what an index keeps in the list's order; ``checks``: all else, to be asked of each row. ``sources``:
-    statements that find the rows (their ``identity``) that one of these conditions leaves, by an index.
+    ``lead``: a column and its value, behind which an index goes on in the list's order. ``within``: what that index
+    keeps besides; ``checks``: all else, to be asked of each row. ``sources``: statements that find, by an index, the
+    ``identity`` of those that one of the conditions leaves.
     """
 
+    lead: tuple[ColumnElement[Any], Any] | None = None
     within: Sequence[ColumnElement[bool]] = ()
     checks: Sequence[ColumnElement[bool]] = ()
     sources: Sequence[Select[Any]] = ()
@@ -64,26 +67,68 @@ async def page(
     limit: int,
 ) -> Page[Row[Any]]:
     """A page of what the statement selects, behind the place ``after``."""
-    order = [column.desc() for column in key] if newest_first else list(key)
-    place = tuple_(*key)
-    conditions = [place < after if newest_first else place > after] if after else []
-    few, end = await _few(connection, wanted.sources), None
+    walk = _Walk(wanted.lead, key, newest_first)
+    few = await _few(connection, wanted.sources) if wanted.checks else None
+    end = None
     if few is not None:
         # Nothing but these few leads to an index.
-        conditions = [(tuple_(*identity) if len(identity) > 1 else identity[0]).in_(few), *map(_checked, conditions)]
-        conditions += map(_checked, wanted.within)
+        beside = [*([wanted.lead[0] == wanted.lead[1]] if wanted.lead else []), *wanted.within]
+        beside += _Walk(None, key, newest_first).behind(after)
+        conditions = [(tuple_(*identity) if len(identity) > 1 else identity[0]).in_(few), *map(_checked, beside)]
     else:
-        conditions += wanted.within
+        conditions = [*wanted.within, *walk.behind(after)]
         if wanted.checks:
-            last = select(*key).where(*conditions).order_by(*order).offset(SCANNED - 1).limit(1)
-            end = (await connection.execute(last)).one_or_none()
-        if end is not None:
-            conditions.append(place >= tuple(end) if newest_first else place <= tuple(end))
-    conditions += map(_checked, wanted.checks)
-    rows = (await connection.execute(statement.where(*conditions).order_by(*order).limit(limit + 1))).all()
+            last = select(*key).where(*conditions, *walk.up_to(None)).order_by(*walk.order)
+            end = (await connection.execute(last.offset(SCANNED - 1).limit(1))).one_or_none()
+        conditions += walk.up_to(end)
+    statement = statement.where(*conditions, *map(_checked, wanted.checks))
+    order = walk.order[-len(key) :] if few is not None else walk.order
+    rows = (await connection.execute(statement.order_by(*order).limit(limit + 1))).all()
     if len(rows) > limit:
         return Page(list(rows[:limit]), tuple(getattr(rows[limit - 1], column.key or "") for column in key))
     return Page(list(rows), tuple(end) if end is not None else None)
+
+
+class _Walk:
+    """The way through an index.
+
+    Places are compared with all its columns, the leading one too, so that PostgreSQL takes no other index. It thinks
+    nothing of such comparisons when it estimates; a plain one beside them tells it how far the way is.
+    """
+
+    def __init__(
+        self, lead: tuple[ColumnElement[Any], Any] | None, key: Sequence[ColumnElement[Any]], newest_first: bool
+    ) -> None:
+        self._columns = [lead[0], *key] if lead else list(key)
+        self._before = (lead[1],) if lead else ()
+        self._first, self._down = key[0], newest_first
+        self.order = [column.desc() if newest_first else column for column in self._columns]
+
+    def behind(self, place: Sequence[Any] | None) -> list[ColumnElement[bool]]:
+        return self._beside(place, lt if self._down else gt, le if self._down else ge)
+
+    def up_to(self, place: Sequence[Any] | None) -> list[ColumnElement[bool]]:
+        side = ge if self._down else le
+        return self._beside(place, side, side)
+
+    def _beside(self, place: Sequence[Any] | None, side: Compare, plainly: Compare) -> list[ColumnElement[bool]]:
+        """On this side of the place; None: of all that the leading column's value has."""
+        if place is None:
+            if not self._before:
+                return []
+            ends = _NUMBERS if isinstance(self._first.type, Integer) else _TIMES
+            place = (ends[plainly is le],)
+        values = (*self._before, *place)
+        if len(values) == 1:
+            return [side(self._columns[0], values[0])]
+        return [side(tuple_(*self._columns[: len(values)]), values), plainly(self._first, place[0])]
+
+
+Compare = Callable[[Any, Any], Any]
+
+# What comes before and behind all that a list's key begins with.
+_NUMBERS = (0, 2**63 - 1)
+_TIMES = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
 
 
 async def _few(connection: Connection, sources: Sequence[Select[Any]]) -> Select[Any] | None:
@@ -98,6 +143,11 @@ async def _few(connection: Connection, sources: Sequence[Select[Any]]) -> Select
     if number > FEW:
         return None
     return select(sources[at].limit(FEW).cte("few").prefix_with("MATERIALIZED"))
+
+
+def holds(of: Select[Any]) -> ColumnElement[bool]:
+    """Whether this finds anything for the row in question. PostgreSQL would answer an EXISTS for all rows at once."""
+    return of.limit(1).scalar_subquery().is_not(None)
 
 
 def _checked(condition: ColumnElement[bool]) -> ColumnElement[bool]:
