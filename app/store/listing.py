@@ -148,7 +148,7 @@ def _task_checks(wanted: TaskFilter) -> list[ColumnElement[bool]]:
         *_between(row.settled_at, wanted.settled_after, wanted.settled_before),
         *_between(row.query_deadline, None, wanted.deadline_before),
         *([row.attention.op("&")(wanted.attention) != 0] if wanted.attention else []),
-        *([holds(select(_FILE.task_id).where(_FILE.task_id == row.task_id, *of_file))] if of_file else []),
+        *([holds(select(_FILE.task_id).where(_FILE.task_id == row.task_id), *of_file)] if of_file else []),
         *(holds(select(_LABEL.task_id).where(_LABEL.task_id == row.task_id, *label)) for label in _labels(wanted)),
     ]
 
@@ -225,7 +225,7 @@ def _files_wanted(wanted: FileFilter) -> Wanted:
         within=_between(row.updated_at, wanted.updated_after, wanted.updated_before),
         checks=[
             *chain(*found_by),
-            *([holds(select(_TASK.task_id).where(_TASK.task_id == row.task_id, *of_task))] if of_task else []),
+            *([holds(select(_TASK.task_id).where(_TASK.task_id == row.task_id), *of_task)] if of_task else []),
         ],
         sources=sources,
     )

@@ -145,9 +145,9 @@ async def _few(connection: Connection, sources: Sequence[Select[Any]]) -> Select
     return select(sources[at].limit(FEW).cte("few").prefix_with("MATERIALIZED"))
 
 
-def holds(of: Select[Any]) -> ColumnElement[bool]:
-    """Whether this finds anything for the row in question. PostgreSQL would answer an EXISTS for all rows at once."""
-    return of.limit(1).scalar_subquery().is_not(None)
+def holds(of_row: Select[Any], *checks: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether what this finds for the row in question passes. An EXISTS PostgreSQL may answer for all rows at once."""
+    return of_row.where(*map(_checked, checks)).limit(1).scalar_subquery().is_not(None)
 
 
 def _checked(condition: ColumnElement[bool]) -> ColumnElement[bool]:
