@@ -81,7 +81,7 @@ def listening(service: Service) -> Iterator[Said]:
     said: Said = {}
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
-        said[statement] = parameters[0] if many else parameters
+        said[statement] = parameters[0] if many and isinstance(parameters, list) else tuple(parameters)
 
     for engine in service.database.engines:
         event.listen(engine.sync_engine, "before_cursor_execute", note)
@@ -167,7 +167,7 @@ async def scans(service: Service, said: Said) -> dict[str, list[str]]:
             large = ", ".join(f"'{name}'" for name in LARGE)
             await connection.execute(text(f"UPDATE pg_class SET reltuples = 1e6 WHERE relname IN ({large})"))
         for statement, values in said.items():
-            if not re.match(r"\s*(SELECT|UPDATE|DELETE|INSERT|WITH)", statement):
+            if not re.match(r"\s*(SELECT|UPDATE|DELETE|WITH)", statement):
                 continue
             explain = "EXPLAIN QUERY PLAN " if sqlite else "EXPLAIN (FORMAT JSON) "
             plan = (await connection.exec_driver_sql(explain + statement, values)).all()
@@ -179,13 +179,12 @@ async def scans(service: Service, said: Said) -> dict[str, list[str]]:
 
 
 def _read_by_sqlite(plan: Any, statement: str) -> list[str]:
+    lines = [row[-1] for row in plan]
+    in_order = "LIMIT" in statement and "ORDER BY" in statement and not any("ORDER BY" in line for line in lines)
     read = []
-    for line in (row[-1] for row in plan):
-        scan = re.match(r"SCAN (\w+)(.*)", line)
-        if scan is None or scan[1] not in LARGE:
-            continue
-        index = re.search(r"INDEX (\w+)", scan[2])
-        if index is None or ("LIMIT" not in statement and index[1] not in PARTIAL):
+    for line in lines:
+        scan = re.match(r"SCAN (\w+)(?:.*INDEX (\w+))?", line)
+        if scan is not None and scan[1] in LARGE and scan[2] not in PARTIAL and not in_order:
             read.append(line)
     return read
 
