@@ -61,12 +61,14 @@ async def page(connection: Connection, wanted: AuditFilter, *, below: int | None
     rest = [column.in_(values) for column, values in words if values and (lead is None or column is not lead[0])]
     at = [row.at > wanted.after] if wanted.after is not None else []
     at += [row.at < wanted.before] if wanted.before is not None else []
+    low, high = await written_between(connection, row.id, row.at, wanted.after, wanted.before)
     found = await pages.page(
         connection,
         select(_AUDIT),
         Wanted(
             lead=lead,
-            within=written_between(row.id, row.at, wanted.after, wanted.before),
+            low=low,
+            high=high,
             checks=[*rest, *at],
             sources=[select(row.id).where(one) for one in rest],
         ),

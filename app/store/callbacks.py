@@ -157,7 +157,8 @@ async def list_callbacks(
 ) -> Page[Stored]:
     """A page of callbacks, newest first."""
     row = _CALLBACKS.c
-    received = written_between(row.id, row.received_at, wanted.received_after, wanted.received_before)
+    after, until = wanted.received_after, wanted.received_before
+    low, high = await written_between(connection, row.id, row.received_at, after, until)
     rare = wanted.verdict and ACCEPTED not in wanted.verdict
     found_by: list[list[ColumnElement[bool]]] = [
         [row.task_id.in_(wanted.task_id)] if wanted.task_id else [],
@@ -169,7 +170,8 @@ async def list_callbacks(
         connection,
         select(*_SHOWN),
         Wanted(
-            within=received,
+            low=low,
+            high=high,
             checks=_conditions(wanted),
             sources=[select(row.id).where(*conditions) for conditions in found_by if conditions],
         ),

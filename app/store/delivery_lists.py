@@ -88,13 +88,18 @@ async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | 
         checks.append(row.created_at > wanted.created_after)
     if wanted.created_before is not None:
         checks.append(row.created_at < wanted.created_before)
-    created = written_between(row.id, row.created_at, wanted.created_after, wanted.created_before)
+    after, until = wanted.created_after, wanted.created_before
+    low, high = await written_between(connection, row.id, row.created_at, after, until)
     lead = (row.subscription_id, wanted.subscription_id) if wanted.subscription_id is not None else None
     found = await pages.page(
         connection,
         select(*_SHOWN),
         Wanted(
-            lead=lead, within=created, checks=checks, sources=[select(row.id).where(*one) for one in found_by if one]
+            lead=lead,
+            low=low,
+            high=high,
+            checks=checks,
+            sources=[select(row.id).where(*one) for one in found_by if one],
         ),
         key=(row.id,),
         identity=(row.id,),

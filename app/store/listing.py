@@ -85,9 +85,8 @@ async def list_tasks(
 
 def _by_registration(wanted: TaskFilter) -> Wanted:
     """Behind a room, an outcome, a status and a tracking an index goes on in the order of registration."""
-    registered = _between(_TASK.registered_at, wanted.registered_after, wanted.registered_before)
-    for later in (wanted.updated_before, wanted.settled_before):
-        registered += _between(_TASK.registered_at, None, later and later + OUT_OF_STEP)
+    later = [moment + OUT_OF_STEP for moment in (wanted.updated_before, wanted.settled_before) if moment]
+    before = [wanted.registered_before] if wanted.registered_before else []
     updated = _between(_TASK.updated_at, wanted.updated_after, wanted.updated_before)
     room, *states = _room_and_states(wanted)
     leads: list[tuple[ColumnElement[Any], tuple[str, ...], list[ColumnElement[bool]]]] = [
@@ -100,20 +99,22 @@ def _by_registration(wanted: TaskFilter) -> Wanted:
     rest = [one for one in (updated, room, *states) if lead is None or one is not lead[2]]
     return Wanted(
         lead=lead and (lead[0], lead[1][0]),
-        within=[*(lead[2][1:] if lead else []), *registered],
+        within=lead[2][1:] if lead else (),
+        low=wanted.registered_after,
+        high=min([*before, *later], default=None),
         checks=[*chain(*rest), *_task_checks(wanted)],
         sources=[*_found_by(*rest), *_task_sources(wanted)],
     )
 
 
 def _by_update(wanted: TaskFilter) -> Wanted:
-    updated = _between(_TASK.updated_at, wanted.updated_after, wanted.updated_before)
-    for earlier in (wanted.registered_after, wanted.settled_after):
-        updated += _between(_TASK.updated_at, earlier and earlier - OUT_OF_STEP, None)
+    earlier = [moment - OUT_OF_STEP for moment in (wanted.registered_after, wanted.settled_after) if moment]
+    after = [wanted.updated_after] if wanted.updated_after else []
     registered = _between(_TASK.registered_at, wanted.registered_after, wanted.registered_before)
     rest = [registered, *_room_and_states(wanted)]
     return Wanted(
-        within=updated,
+        low=max([*after, *earlier], default=None),
+        high=wanted.updated_before,
         checks=[*chain(*rest), *_task_checks(wanted)],
         sources=[*_found_by(*rest), *_task_sources(wanted)],
     )
@@ -127,9 +128,12 @@ def _room_and_states(wanted: TaskFilter) -> list[list[ColumnElement[bool]]]:
     status = _among({_TASK.status: wanted.status})
     if status and Status.COMPLETED.value not in wanted.status:
         status.append(_TASK.status != literal_column("'completed'"))  # word for word as the index has it
+    outcome = _among({_TASK.outcome: wanted.outcome})
+    if outcome:
+        outcome.append(_TASK.outcome.is_not(None))  # the same
     return [
         _equal({_TASK.room_id: wanted.room_id}),
-        _among({_TASK.outcome: wanted.outcome}),
+        outcome,
         status,
         _among({_TASK.tracking: wanted.tracking}),
     ]
@@ -222,7 +226,8 @@ def _files_wanted(wanted: FileFilter) -> Wanted:
         sources.append(keys.join(_TASKS, _TASK.task_id == row.task_id).where(_TASK.room_id == wanted.room_id))
     return Wanted(
         lead=lead,
-        within=_between(row.updated_at, wanted.updated_after, wanted.updated_before),
+        low=wanted.updated_after,
+        high=wanted.updated_before,
         checks=[
             *chain(*found_by),
             *([holds(select(_TASK.task_id).where(_TASK.task_id == row.task_id), *of_task)] if of_task else []),

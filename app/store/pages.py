@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Integer, Row, Select, func, select, true, 
 
 from app.store.engine import Connection
 
-FEW = 1000
+FEW = 500
 """Rows that are rather sorted than looked for in order."""
 
 SCANNED = 2000
@@ -44,13 +44,16 @@ class Page(Generic[T]):
 class Wanted:
     """What a list is narrowed to.
 
-    ``lead``: a column and its value, behind which an index goes on in the list's order. ``within``: what that index
-    keeps besides; ``checks``: all else, to be asked of each row. ``sources``: statements that find, by an index, the
-    ``identity`` of those that one of the conditions leaves.
+    ``lead``: a column and its value, behind which an index goes on in the list's order; ``within``: what that index
+    is made of. ``low``, ``high``: between which, exclusive, the first column of the list's key is. ``checks``: all
+    else, to be asked of each row. ``sources``: statements that find, by an index, the ``identity`` of those that one of
+    the conditions leaves.
     """
 
     lead: tuple[ColumnElement[Any], Any] | None = None
     within: Sequence[ColumnElement[bool]] = ()
+    low: Any = None
+    high: Any = None
     checks: Sequence[ColumnElement[bool]] = ()
     sources: Sequence[Select[Any]] = ()
 
@@ -67,20 +70,19 @@ async def page(
     limit: int,
 ) -> Page[Row[Any]]:
     """A page of what the statement selects, behind the place ``after``."""
-    walk = _Walk(wanted.lead, key, newest_first)
+    walk = _Walk(wanted, key, newest_first)
     few = await _few(connection, wanted.sources) if wanted.checks else None
     end = None
     if few is not None:
         # Nothing but these few leads to an index.
-        beside = [*([wanted.lead[0] == wanted.lead[1]] if wanted.lead else []), *wanted.within]
-        beside += _Walk(None, key, newest_first).behind(after)
+        beside = [*([wanted.lead[0] == wanted.lead[1]] if wanted.lead else []), *walk.plainly(after), *wanted.within]
         conditions = [(tuple_(*identity) if len(identity) > 1 else identity[0]).in_(few), *map(_checked, beside)]
     else:
-        conditions = [*wanted.within, *walk.behind(after)]
+        conditions = [*wanted.within, *walk.begin(after)]
         if wanted.checks:
-            last = select(*key).where(*conditions, *walk.up_to(None)).order_by(*walk.order)
+            last = select(*key).where(*conditions, *walk.stop(None)).order_by(*walk.order)
             end = (await connection.execute(last.offset(SCANNED - 1).limit(1))).one_or_none()
-        conditions += walk.up_to(end)
+        conditions += walk.stop(end)
     statement = statement.where(*conditions, *map(_checked, wanted.checks))
     order = walk.order[-len(key) :] if few is not None else walk.order
     rows = (await connection.execute(statement.order_by(*order).limit(limit + 1))).all()
@@ -90,41 +92,50 @@ async def page(
 
 
 class _Walk:
-    """The way through an index.
+    """The way through an index, from one place to another; each is told once, since SQLite heeds no second.
 
-    Places are compared with all its columns, the leading one too, so that PostgreSQL takes no other index. It thinks
+    Places are compared with all columns of the index, the leading one too, so that PostgreSQL takes no other. It thinks
     nothing of such comparisons when it estimates; a plain one beside them tells it how far the way is.
     """
 
-    def __init__(
-        self, lead: tuple[ColumnElement[Any], Any] | None, key: Sequence[ColumnElement[Any]], newest_first: bool
-    ) -> None:
+    def __init__(self, wanted: Wanted, key: Sequence[ColumnElement[Any]], newest_first: bool) -> None:
+        lead = wanted.lead
+        self._key, self._down, self._wanted = key, newest_first, wanted
         self._columns = [lead[0], *key] if lead else list(key)
         self._before = (lead[1],) if lead else ()
-        self._first, self._down = key[0], newest_first
         self.order = [column.desc() if newest_first else column for column in self._columns]
+        ends: tuple[Any, ...] = (wanted.low, wanted.high)
+        if lead:
+            furthest = _NUMBERS if isinstance(key[0].type, Integer) else _TIMES
+            ends = tuple(extreme if end is None else end for end, extreme in zip(ends, furthest, strict=True))
+        self._start, self._end = reversed(ends) if newest_first else ends
 
-    def behind(self, place: Sequence[Any] | None) -> list[ColumnElement[bool]]:
-        return self._beside(place, lt if self._down else gt, le if self._down else ge)
+    def begin(self, after: Sequence[Any] | None) -> list[ColumnElement[bool]]:
+        """Behind this place, and where the way begins."""
+        start, beyond = self._start, lt if self._down else gt
+        if after is not None and (start is None or not beyond(start, after[0])):
+            return self._beside(after, beyond)
+        return [] if start is None else self._beside((start,), beyond)
 
-    def up_to(self, place: Sequence[Any] | None) -> list[ColumnElement[bool]]:
-        side = ge if self._down else le
-        return self._beside(place, side, side)
+    def stop(self, end: Sequence[Any] | None) -> list[ColumnElement[bool]]:
+        """Up to this place, and where the way ends."""
+        if end is not None:
+            return self._beside(end, ge if self._down else le)
+        return [] if self._end is None else self._beside((self._end,), gt if self._down else lt)
 
-    def _beside(self, place: Sequence[Any] | None, side: Compare, plainly: Compare) -> list[ColumnElement[bool]]:
-        """On this side of the place; None: of all that the leading column's value has."""
-        if place is None:
-            if not self._before:
-                return []
-            ends = _NUMBERS if isinstance(self._first.type, Integer) else _TIMES
-            place = (ends[plainly is le],)
+    def plainly(self, after: Sequence[Any] | None) -> list[ColumnElement[bool]]:
+        """The whole way behind this place, for those who do not walk."""
+        low, high, first = self._wanted.low, self._wanted.high, self._key[0]
+        place = [(lt if self._down else gt)(tuple_(*self._key), tuple(after))] if after is not None else []
+        return [*place, *([first > low] if low is not None else []), *([first < high] if high is not None else [])]
+
+    def _beside(self, place: Sequence[Any], side: Callable[[Any, Any], Any]) -> list[ColumnElement[bool]]:
         values = (*self._before, *place)
         if len(values) == 1:
             return [side(self._columns[0], values[0])]
-        return [side(tuple_(*self._columns[: len(values)]), values), plainly(self._first, place[0])]
+        plainly = le if side in (lt, le) else ge
+        return [side(tuple_(*self._columns[: len(values)]), values), plainly(self._key[0], place[0])]
 
-
-Compare = Callable[[Any, Any], Any]
 
 # What comes before and behind all that a list's key begins with.
 _NUMBERS = (0, 2**63 - 1)
@@ -155,15 +166,20 @@ def _checked(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return condition.is_(true())
 
 
-def written_between(
-    id_: ColumnElement[int], at: ColumnElement[datetime], after: datetime | None, before: datetime | None
-) -> list[ColumnElement[bool]]:
-    """Where in the order of ids the rows of these times can be, by the index of ``at``: for Wanted.within."""
-    found: list[ColumnElement[bool]] = []
+async def written_between(
+    connection: Connection,
+    id_: ColumnElement[int],
+    at: ColumnElement[datetime],
+    after: datetime | None,
+    before: datetime | None,
+) -> tuple[int | None, int | None]:
+    """Between which ids the rows of these times are, by the index of ``at``: Wanted's ``low`` and ``high``."""
+    low: int | None = None
+    high: int | None = None
     if after is not None:
-        first = select(id_).where(at <= after - OUT_OF_STEP).order_by(at.desc()).limit(1)
-        found.append(id_ > func.coalesce(first.scalar_subquery(), 0))
+        last = select(id_).where(at <= after - OUT_OF_STEP).order_by(at.desc()).limit(1)
+        low = (await connection.execute(last)).scalar()
     if before is not None:
-        last = select(id_).where(at >= before + OUT_OF_STEP).order_by(at).limit(1)
-        found.append(id_ < func.coalesce(last.scalar_subquery(), 2**63 - 1))
-    return found
+        first = select(id_).where(at >= before + OUT_OF_STEP).order_by(at).limit(1)
+        high = (await connection.execute(first)).scalar()
+    return low, high
