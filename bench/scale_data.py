@@ -7,7 +7,7 @@ the others five in six are active. All the rest follows from ``i`` too, so a fil
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -78,7 +78,8 @@ class _Words:
         )
         closed = f"(i < {self.first} OR i % 6 = 0)"
         return f"""
-            (SELECT i, {self.digits("i * 7368787 % 1000000007")} AS id, {self.now} - ({ago}) AS came, {closed} AS closed,
+            (SELECT i, {self.digits("i * 7368787 % 1000000007")} AS id, {self.now} - ({ago}) AS came,
+                {closed} AS closed,
                 CASE WHEN NOT {closed} THEN 'active' WHEN i % 1000 < 980 THEN 'settled'
                      WHEN i % 1000 < 995 THEN 'expired' ELSE 'untracked' END AS tracking,
                 CASE WHEN NOT {closed} THEN
@@ -97,7 +98,10 @@ class _Words:
         """
 
     def insert(self, table: str, columns: dict[str, str], source: str) -> str:
-        numbers = f"WITH RECURSIVE numbers(i) AS (SELECT CAST(0 AS bigint) UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < {self.n})"
+        numbers = (
+            "WITH RECURSIVE numbers(i) AS (SELECT CAST(0 AS bigint) UNION ALL "
+            f"SELECT i + 1 FROM numbers WHERE i + 1 < {self.n})"
+        )
         values = ", ".join(columns.values())
         return f"INSERT INTO {table} ({', '.join(columns)}) {numbers} SELECT {values} FROM {source}"
 
@@ -126,7 +130,8 @@ def _statements(w: _Words) -> list[str]:
     ]
     files = {
         "task_id": "id", "file_id": "id || '_room_user_stream_VA_' || part || '.mp4'",
-        "status": "CASE WHEN closed THEN CASE WHEN outcome IN ('lost', 'uploaded_to_backup') THEN outcome WHEN outcome = 'unresolved' THEN 'recording' ELSE 'uploaded' "
+        "status": "CASE WHEN closed THEN CASE WHEN outcome IN ('lost', 'uploaded_to_backup') THEN outcome "
+                  "WHEN outcome = 'unresolved' THEN 'recording' ELSE 'uploaded' "
                   "END WHEN status = 'completed' THEN 'uploading' ELSE 'recording' END",
         "status_code": "3", "user_id": "CASE WHEN part = 1 AND i % 4 = 0 THEN 'recorder' ELSE 'user-' || (i / 10) END",
         "user_name": "'Somebody'", "stream_id": "'stream-' || i || '-' || part", "video_id": null,
@@ -143,11 +148,12 @@ def _statements(w: _Words) -> list[str]:
         "next_poll_at": w.at(f"{w.now} - 600 + i % 1200"), "early_at": w.at(f"{w.now} - 700 + i % 1200"),
         "closes_at": w.at("came + 259200 - 60"), "listed": null, "claim_no": "9", "claimed_as": null,
     }  # fmt: skip
+    digest = "id || '-' || part || '-0123456789abcdef0123456789abcdef0123456'"
     callbacks = {
         "received_at": w.at("came + 1 + 1500 * part"), "app_id": "app_id", "task_id": "id", "event_type": "1",
         "sequence": "1", "verdict": "CASE WHEN i % 100 = 1 THEN 'repeat' ELSE 'accepted' END",
-        "forget_at": null if w.sqlite else "NULL::timestamptz", "signed": "id || '-' || part || '-0123456789abcdef0123456789abcdef0123456'",
-        "said": "id || '-' || part || '-0123456789abcdef0123456789abcdef0123456'", "body": f"'{_BODY}'",
+        "forget_at": null if w.sqlite else "NULL::timestamptz", "signed": digest,
+        "said": digest, "body": f"'{_BODY}'",
     }  # fmt: skip
     kinds = "CASE part WHEN 0 THEN 'task.registered' WHEN 1 THEN 'task.ended' ELSE 'task.settled' END"
     events = {
@@ -156,7 +162,8 @@ def _statements(w: _Words) -> list[str]:
     }  # fmt: skip
     false = "0" if w.sqlite else "false"
     deliveries = {
-        "subscription_id": f"'sub_' || (i % {SUBSCRIPTIONS})", "event_seq": "3 * i + 1", "event_id": "'evt_' || id || '2'",
+        "subscription_id": f"'sub_' || (i % {SUBSCRIPTIONS})", "event_seq": "3 * i + 1",
+        "event_id": "'evt_' || id || '2'",
         "type": "CASE WHEN i % 10 = 0 THEN 'task.expired' ELSE 'task.settled' END", "task_id": "id",
         "status": "CASE WHEN i % 1000 = 1 THEN 'failed' ELSE 'delivered' END", "created_at": over,
         "next_attempt_at": null if w.sqlite else "NULL::timestamptz", "fresh": false, "behind": false,
@@ -199,18 +206,19 @@ async def _unchecked(database: Database) -> AsyncIterator[Connection]:
             for pragma in ("foreign_keys=OFF", "synchronous=OFF", "cache_size=-500000"):
                 await raw.driver_connection.execute(f"PRAGMA {pragma}")
         async with database.transaction(connection):
+            made_by: Sequence[str] = ()
             if database.is_sqlite:
-                triggers = (
-                    await connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
-                ).all()
-                for name, _ in triggers:
-                    await connection.exec_driver_sql(f"DROP TRIGGER {name}")
+                triggers = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+                found: Any = (await connection.exec_driver_sql(triggers)).all()
+                made_by = [row[1] for row in found]
+                for row in found:
+                    await connection.exec_driver_sql(f"DROP TRIGGER {row[0]}")
             else:
                 await connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
                 await connection.exec_driver_sql("SET LOCAL maintenance_work_mem = '500MB'")
             yield connection
-            for _, made_by in triggers if database.is_sqlite else ():
-                await connection.exec_driver_sql(made_by)
+            for statement in made_by:
+                await connection.exec_driver_sql(statement)
 
 
 async def settle_down(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""What the workers do at a database of bench.scale_data: claims, polls, callbacks' hurries, the purge; and what it weighs."""
+"""What the workers do at a database of bench.scale_data: claims, polls, hurries, the purge; and what it weighs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def whole_polls(of: Service, number: int) -> list[float]:
 
 
 def _told(taken: Claim, now: datetime, *, news: bool) -> Described:
-    files = ()
+    files: tuple[SeenFile, ...] = ()
     if news:
         files = (SeenFile(file_id=f"new-{taken.claim_no}", status=FileStatus.RECORDING, status_code=1),)
     seen = Observation(claim_no=taken.claim_no, asked_at=now, status=Status.ONGOING, files=files)

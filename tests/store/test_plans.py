@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import event, text
 
 from app.api.audit import AuditQuery
@@ -38,7 +39,7 @@ LARGE = {"tasks", "task_labels", "files", "answers", "polls", "callbacks", "even
 EXCUSED: dict[str, str] = {}
 """A piece of a statement, and why it may read a large table."""
 
-QUERIES = {
+QUERIES: dict[str, type[BaseModel]] = {
     "/v1/tasks": TaskQuery, "/v1/files": FileQuery, "/v1/callbacks": CallbackQuery, "/v1/deliveries": DeliveryQuery,
     "/v1/audit": AuditQuery, "/v1/events": FeedFilterQuery,
 }  # fmt: skip
