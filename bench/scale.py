@@ -69,7 +69,7 @@ def address(engine: str, n: int, folder: Path) -> Iterator[str]:
         yield f"sqlite+aiosqlite:///{folder}/{n}.db"
         return
     with server(folder) as running:
-        if f"n{n}" not in running.psql("SELECT datname FROM pg_database"):
+        if f"n{n}" not in running.psql("SELECT datname FROM pg_database").split():
             running.psql(f'CREATE DATABASE "n{n}"')
         yield running.get_uri(driver="asyncpg", database=f"n{n}")
 
