@@ -17,7 +17,6 @@ from pathlib import Path
 from bench import scale_work as work
 from bench.report import machine, quantile
 from bench.scale import address, filled, timed
-from bench.scale_data import settle_down
 from bench.scale_lists import Case, cases
 
 SIZES = "1000,10000,100000,1000000"
@@ -36,7 +35,6 @@ async def measure(url: str, n: int) -> dict[str, float]:
     """Milliseconds at the median, by what was done."""
     found = {}
     async with filled(url, n) as (database, now):
-        await settle_down(database)
         async with database.read() as connection:
             every = {(case.list, case.filter, case.place): case for case in await cases(connection, n, now)}
         async with work.service(url, now) as service:

@@ -29,11 +29,11 @@ from app.store.engine import Database
 from app.store.models import PollRow, TaskRow
 from bench import scale_work as work
 from bench.report import machine, quantile, say
-from bench.scale_data import fill, settle_down
+from bench.scale_data import fill
 from bench.scale_lists import Case, cases
 
 PARTS = ("weight", "lists", "claims", "polls", "hot", "purge")
-RUNS, SECONDS = 40, 0.4
+RUNS, SECONDS = 20, 0.25
 """A page is asked for so often, or so long."""
 
 PURGE = 20.0
@@ -98,7 +98,7 @@ async def timed(database: Database, case: Case) -> list[float]:
     """Milliseconds of each time the page was asked for, but for the first, which prepares its statements."""
     took: list[float] = []
     until = time.perf_counter() + SECONDS
-    while len(took) < RUNS and (len(took) < 8 or time.perf_counter() < until):
+    while len(took) < RUNS and (len(took) < 5 or time.perf_counter() < until):
         began = time.perf_counter()
         async with database.read() as connection:
             await case.ask(connection)
@@ -147,8 +147,7 @@ async def weight(database: Database, n: int) -> None:
 async def measure(url: str, n: int, parts: list[str], only: str) -> bool:
     good = True
     async with filled(url, n) as (database, now):
-        print(f"\n{database.engine.dialect.name}, {n:,} tasks")
-        await settle_down(database)
+        print(f"\n{database.engine.dialect.name}, {n:,} tasks", flush=True)
         if "weight" in parts:
             await weight(database, n)
         if "lists" in parts:
