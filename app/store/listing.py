@@ -99,7 +99,7 @@ def _by_registration(wanted: TaskFilter) -> Wanted:
     rest = [one for one in (updated, room, *states) if lead is None or one is not lead[2]]
     return Wanted(
         lead=lead and (lead[0], lead[1][0]),
-        within=lead[2][1:] if lead else (),
+        within=lead[2][1:] if lead else _needing_a_person(wanted),
         low=wanted.registered_after,
         high=min([*before, *later], default=None),
         checks=[*chain(*rest), *_task_checks(wanted)],
@@ -168,7 +168,7 @@ def _task_sources(wanted: TaskFilter) -> list[Select[Any]]:
     return [
         *_found_by(
             _among({row.task_id: wanted.task_id}),
-            [row.attention != literal_column("0")] if wanted.attention else [],
+            _needing_a_person(wanted),
             _between(row.updated_at, wanted.settled_after and wanted.settled_after - OUT_OF_STEP, None),
             _between(row.closed_at, None, wanted.settled_before and wanted.settled_before + OUT_OF_STEP),
             [row.tracking == literal_column("'active'"), *closing] if closing else [],
@@ -176,6 +176,11 @@ def _task_sources(wanted: TaskFilter) -> list[Select[Any]]:
         *(select(_FILE.task_id).where(*conditions) for conditions in of_files if conditions),
         *(select(_LABEL.task_id).where(*label) for label in _labels(wanted)),
     ]
+
+
+def _needing_a_person(wanted: TaskFilter) -> list[ColumnElement[bool]]:
+    """What leads to the index of those few; it must stand there word for word."""
+    return [_TASK.attention != literal_column("0")] if wanted.attention else []
 
 
 def _labels(wanted: TaskFilter) -> list[tuple[ColumnElement[bool], ...]]:
