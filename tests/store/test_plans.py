@@ -1,16 +1,20 @@
 """No statement reads a large table from end to end.
 
 A service does everything it can; each statement it sends is explained, on PostgreSQL as if the tables held a million
-rows. EXCUSED names what may read a table nevertheless, and why.
+rows. EXCUSED names what may read a table nevertheless, and why. `PLANS=FOLDER pytest tests/store/test_plans.py` writes
+there how each statement finds its rows; tests/store/plans holds what it wrote last.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -159,7 +163,8 @@ async def grow_old(service: Service, clock: HandClock) -> None:
 
 async def scans(service: Service, said: Said) -> dict[str, list[str]]:
     """The large tables that statements read from end to end."""
-    found = {}
+    found: dict[str, list[str]] = {}
+    shapes: set[str] = set()
     async with service.database.engine.connect() as connection:
         sqlite = service.database.is_sqlite
         if not sqlite:
@@ -173,9 +178,14 @@ async def scans(service: Service, said: Said) -> dict[str, list[str]]:
             explain = "EXPLAIN QUERY PLAN " if sqlite else "EXPLAIN (FORMAT JSON) "
             plan = (await connection.exec_driver_sql(explain + statement, values)).all()
             read = _read_by_sqlite(plan, statement) if sqlite else _read_by_postgresql(plan[0][0])
+            ways = [row[-1] for row in plan] if sqlite else _ways(_json(plan[0][0])[0]["Plan"])
+            shapes.add("\n    ".join([_short(statement), *ways]))
             if read:
                 found[statement] = read
         await connection.rollback()  # other tests use these tables after us
+    if folder := os.environ.get("PLANS"):
+        file = Path(folder, f"{service.database.engine.dialect.name}.txt")
+        await asyncio.to_thread(file.write_text, "\n".join(sorted(shapes)) + "\n")
     return found
 
 
@@ -191,8 +201,26 @@ def _read_by_sqlite(plan: Any, statement: str) -> list[str]:
 
 
 def _read_by_postgresql(plan: Any) -> list[str]:
-    plan = json.loads(plan) if isinstance(plan, str) else plan
-    return list(_walked(plan[0]["Plan"], limited=False))
+    return list(_walked(_json(plan)[0]["Plan"], limited=False))
+
+
+def _short(statement: str) -> str:
+    """Without what it shows, and the types of values."""
+    words = re.sub(r"::\w+( WITH TIME ZONE)?", "", " ".join(statement.split()))
+    return re.sub(r"^SELECT .*? FROM ", "SELECT ... FROM ", words)[:300]
+
+
+def _json(plan: Any) -> Any:
+    return json.loads(plan) if isinstance(plan, str) else plan
+
+
+def _ways(node: dict[str, Any]) -> Iterator[str]:
+    """By which indexes a plan finds its rows."""
+    if "Relation Name" in node or "Index Name" in node:
+        words = (node.get("Node Type"), node.get("Relation Name"), node.get("Index Name"))
+        yield " ".join(word for word in words if word)
+    for child in node.get("Plans", ()):
+        yield from _ways(child)
 
 
 def _walked(node: dict[str, Any], *, limited: bool) -> Iterator[str]:
