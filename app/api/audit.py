@@ -66,10 +66,9 @@ async def list_audit(query: Annotated[AuditQuery, Query()], service: TheService)
     """Newest first: a line for each request that changed something, as durable as the change. Asking, refreshing and
     pinging are none, nor is what the provider's callbacks and answers bring about."""
     query, place = lists.resume(query, lists.AUDIT_PLACE)
-    found = await service.audit.page(query.to_filter(), below=place[1] if place else None, limit=query.limit + 1)
-    page, more = found[: query.limit], len(found) > query.limit
-    cursor = lists.next_cursor(query, ["audit", page[-1].id]) if more else None
-    return AuditPage.model_validate({"items": [_json(one) for one in page], "next_cursor": cursor})
+    found = await service.audit.page(query.to_filter(), below=place[1] if place else None, limit=query.limit)
+    cursor = lists.next_cursor(query, found.more and ("audit", *found.more))
+    return AuditPage.model_validate({"items": [_json(one) for one in found.items], "next_cursor": cursor})
 
 
 def _json(one: Line) -> Json:

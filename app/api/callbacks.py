@@ -81,11 +81,10 @@ async def list_callbacks(query: Annotated[CallbackQuery, Query()], service: TheS
     """Newest first, with their bodies. Those refused for their signature are not kept, only counted in `/v1/stats`."""
     query, place = lists.resume(query, lists.CALLBACK_PLACE)
     found = await service.callbacks.list_callbacks(
-        query.to_filter(), before=place[1] if place else None, limit=query.limit + 1
+        query.to_filter(), before=place[1] if place else None, limit=query.limit
     )
-    page, more = found[: query.limit], len(found) > query.limit
-    cursor = lists.next_cursor(query, ["callback", page[-1].id]) if more else None
-    return CallbackPage.model_validate({"items": [_json(one) for one in page], "next_cursor": cursor})
+    cursor = lists.next_cursor(query, found.more and ("callback", *found.more))
+    return CallbackPage.model_validate({"items": [_json(one) for one in found.items], "next_cursor": cursor})
 
 
 def _json(one: Stored) -> Json:

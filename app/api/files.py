@@ -49,13 +49,9 @@ async def list_task_files(task_id: TaskIdPath, query: Annotated[ListQuery, Query
 async def list_files(query: Annotated[FileQuery, Query()], service: TheService) -> FilePage:
     """By update, oldest first. The first page carries `events_after`, as that of tasks does."""
     query, after = lists.resume(query, lists.FILE_PLACE)
-    found, events_after = await service.tasks.list_files(query.to_filter(), after=after, limit=query.limit + 1)
-    page, cursor = found[: query.limit], None
-    if len(found) > query.limit:
-        task, file = page[-1]
-        place = [lists.time_place(file.updated_at), task.task_id, file.seen.file_id]
-        cursor = lists.next_cursor(query, place)
-    answer: Json = {"items": [file_json(task, file) for task, file in page], "next_cursor": cursor}
+    found, events_after = await service.tasks.list_files(query.to_filter(), after=after, limit=query.limit)
+    items = [file_json(task, file) for task, file in found.items]
+    answer: Json = {"items": items, "next_cursor": lists.next_cursor(query, found.more)}
     if events_after is not None:
         answer["events_after"] = str(events_after)
     return FilePage.model_validate(answer)

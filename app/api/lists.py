@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -186,9 +185,11 @@ def resume(query: Q, read: Callable[[Any], P]) -> tuple[Q, P | None]:
     return resumed, position
 
 
-def next_cursor(query: ListQuery, place: list[Any]) -> str:
-    """A cursor that goes on after ``place``."""
-    text = json.dumps([query.filters(), place], separators=(",", ":"), ensure_ascii=False)
+def next_cursor(query: ListQuery, place: Sequence[Any] | None) -> str | None:
+    """A cursor that goes on after ``place``; None: there is nothing."""
+    if place is None:
+        return None
+    text = json.dumps([query.filters(), place], separators=(",", ":"), ensure_ascii=False, default=time_text)
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
@@ -199,7 +200,3 @@ def page_size(query: TaskQuery) -> int:
     if query.limit > WITH_FILES and "limit" in query.model_fields_set:
         raise InvalidRequest.at("limit", f"with include=files {WITH_FILES} is the most")
     return min(query.limit, WITH_FILES)
-
-
-def time_place(moment: datetime) -> str:
-    return time_text(moment) or ""

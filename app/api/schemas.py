@@ -116,5 +116,9 @@ def one_of(words: Iterable[str], description: str) -> Any:
 
 
 NextCursor = Annotated[
-    str | None, Field(description="Pass it back as `cursor` for the next page; null on the last. Opaque.")
+    str | None,
+    Field(
+        description="Pass it back as `cursor` for the next page; null on the last. Opaque. Where few of many match, a "
+        "page that is not the last may hold fewer items than `limit`, or none."
+    ),
 ]

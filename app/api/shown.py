@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request, Response
 
 from app.api.etags import tag
 from app.api.task_schemas import TaskOut
-from app.core.public import task_with_files_json
+from app.core.public import Json, task_json, task_with_files_json
 from app.core.recording import Task
 from app.store.rows import Stamp
 from app.tracking.tasks import Tasks
@@ -31,32 +33,53 @@ class Gallery:
 
     def __init__(self, tasks: Tasks, most: int = REMEMBERED) -> None:
         self._tasks, self._most = tasks, most
-        self._shown: OrderedDict[str, Shown] = OrderedDict()
+        self._shown: OrderedDict[tuple[str, bool], Shown] = OrderedDict()
         self._size = 0
 
     async def task(self, stamp: Stamp) -> Shown:
         """A task with the first of its files, not older than its stamp. Raises TaskNotFound."""
-        task_id = stamp.task_id
-        shown = self._shown.get(task_id)
-        if shown is not None and shown.stamp == stamp:
-            self._shown.move_to_end(task_id)
-            return shown
-        shown = show(await self._tasks.get(task_id), stamp)
-        self._remember(task_id, shown)
+        shown = self._remembered(stamp, with_files=True)
+        return shown or self._remember(show(await self._tasks.get(stamp.task_id), stamp), with_files=True)
+
+    async def tasks(self, stamps: Sequence[Stamp], *, with_files: bool) -> list[bytes]:
+        """Tasks, with the first of their files or without; those that were deleted meanwhile are left out."""
+        found = {stamp: shown for stamp in stamps if (shown := self._remembered(stamp, with_files=with_files))}
+        if others := {stamp.task_id: stamp for stamp in stamps if stamp not in found}:
+            for task_id, task in (await self._tasks.get_all(list(others), with_files=with_files)).items():
+                shown = show(task, others[task_id], with_files=with_files)
+                found[others[task_id]] = self._remember(shown, with_files=with_files)
+        return [found[stamp].body for stamp in stamps if stamp in found]
+
+    def _remembered(self, stamp: Stamp, *, with_files: bool) -> Shown | None:
+        key = stamp.task_id, with_files
+        shown = self._shown.get(key)
+        if shown is None or shown.stamp != stamp:
+            return None
+        self._shown.move_to_end(key)
         return shown
 
-    def _remember(self, task_id: str, shown: Shown) -> None:
-        before = self._shown.pop(task_id, None)
+    def _remember(self, shown: Shown, *, with_files: bool) -> Shown:
+        assert shown.stamp is not None
+        key = shown.stamp.task_id, with_files
+        before = self._shown.pop(key, None)
         self._size += len(shown.body) - (len(before.body) if before else 0)
-        self._shown[task_id] = shown
+        self._shown[key] = shown
         while self._size > self._most:
             _, oldest = self._shown.popitem(last=False)
             self._size -= len(oldest.body)
+        return shown
 
 
-def show(task: Task, stamp: Stamp | None = None) -> Shown:
-    """A task with the first of its files."""
-    return Shown(stamp, task.version, TaskOut(**task_with_files_json(task)).model_dump_json().encode())
+def show(task: Task, stamp: Stamp | None = None, *, with_files: bool = True) -> Shown:
+    """A task, with the first of its files or without."""
+    told = task_with_files_json(task) if with_files else task_json(task)
+    return Shown(stamp, task.version, TaskOut(**told).model_dump_json(exclude_unset=True).encode())
+
+
+def page(items: Sequence[bytes], rest: Json) -> Response:
+    """Items of a list, and what else its page tells."""
+    told = json.dumps(rest, separators=(",", ":"), ensure_ascii=False).encode()
+    return Response(b'{"items":[' + b",".join(items) + b"]," + told[1:], media_type="application/json")
 
 
 def answer(shown: Shown, status: int = 200) -> Response:

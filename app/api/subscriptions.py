@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -31,7 +30,7 @@ from app.api.subscription_schemas import (
 from app.api.words import DeliveryStatus
 from app.core.subscribers import attempt_json, delivery_json, subscription_json
 from app.errors import NoSuchSubscription
-from app.store.delivery_lists import Delivery, DeliveryFilter
+from app.store.delivery_lists import DeliveryFilter
 from app.tracking.subscriptions import NewSubscription, Replay
 
 router = APIRouter(prefix="/v1", tags=["subscriptions"], responses=PROBLEMS, route_class=GuardedRoute)
@@ -185,12 +184,9 @@ async def _deliveries(query: OwnDeliveryQuery, service: TheService, of: str | No
     query, place = lists.resume(query, lists.DELIVERY_PLACE)
     given: dict[str, Any] = query.model_dump(exclude={"limit", "cursor"}, exclude_defaults=True)
     wanted = DeliveryFilter(**given | ({"subscription_id": of} if of else {}))
-    found: Sequence[Delivery] = await service.subscriptions.deliveries(
-        wanted, before=place[1] if place else None, limit=query.limit + 1
-    )
-    page, more = found[: query.limit], len(found) > query.limit
-    cursor = lists.next_cursor(query, ["delivery", page[-1].id]) if more else None
-    return DeliveryPage.model_validate({"items": [delivery_json(one) for one in page], "next_cursor": cursor})
+    found = await service.subscriptions.deliveries(wanted, before=place[1] if place else None, limit=query.limit)
+    cursor = lists.next_cursor(query, found.more and ("delivery", *found.more))
+    return DeliveryPage.model_validate({"items": [delivery_json(one) for one in found.items], "next_cursor": cursor})
 
 
 @router.post(

@@ -14,11 +14,11 @@ from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, require
 from app.api.lists import ListQuery, TaskQuery
 from app.api.problems import PROBLEMS, may_answer
 from app.api.schemas import LabelsIn, TaskIdPath
-from app.api.shown import TheGallery, answer, show, unchanged
+from app.api.shown import TheGallery, answer, page, show, unchanged
 from app.api.task_schemas import AnswerOut, EventPage, TaskOut, TaskPage
 from app.api.waiting import Wait, unless_hung_up
 from app.api.words import Awaited
-from app.core.public import Json, event_json, task_json, task_with_files_json, time_text
+from app.core.public import Json, event_json, time_text
 from app.core.recording import Task
 from app.errors import InvalidRequest, TaskNotFound
 from app.tracking.waiting import has_ended, is_over
@@ -32,29 +32,23 @@ read, write, admin = requires("read"), requires("write"), requires("admin")
     dependencies=[read],
     summary="List tasks",
     operation_id="listTasks",
+    response_model=TaskPage,
     response_model_exclude_unset=True,
 )
-async def list_tasks(query: Annotated[TaskQuery, Query()], service: TheService) -> TaskPage:
+async def list_tasks(query: Annotated[TaskQuery, Query()], service: TheService, gallery: TheGallery) -> Response:
     """By pages; pass `next_cursor` back as `cursor` until it is null. To keep a copy up to date, note the first page's
     `events_after`, copy all pages, and follow `/v1/events?after=` from there: nothing is missed."""
     query, after = lists.resume(query, lists.TASK_PLACE)
-    size = lists.page_size(query)
-    with_files = query.include == "files"
     found = await service.tasks.list_tasks(
-        query.to_filter(), order=query.order, after=after, limit=size + 1, with_files=with_files
+        query.to_filter(), order=query.order, after=after, limit=lists.page_size(query)
     )
-    more, tasks = len(found.tasks) > size, found.tasks[:size]
-    show = task_with_files_json if with_files else task_json
-    page: Json = {"items": [show(task) for task in tasks], "next_cursor": None}
-    if more:
-        last = tasks[-1]
-        moment = last.registered_at if query.order == "registered_at" else last.updated_at
-        page["next_cursor"] = lists.next_cursor(query, [lists.time_place(moment), last.task_id])
+    items = await gallery.tasks(found.tasks, with_files=query.include == "files")
+    rest: Json = {"next_cursor": lists.next_cursor(query, found.more)}
     if query.task_id:
-        page["missing"] = found.missing
+        rest["missing"] = found.missing
     if found.events_after is not None:
-        page["events_after"] = str(found.events_after)
-    return TaskPage.model_validate(page)
+        rest["events_after"] = str(found.events_after)
+    return page(items, rest)
 
 
 @router.get(

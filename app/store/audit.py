@@ -8,9 +8,11 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
+from app.store import pages
 from app.store.engine import Connection
 from app.store.models import table_of
 from app.store.models_audit import AuditRow
+from app.store.pages import Page, Wanted, written_between
 
 _AUDIT = table_of(AuditRow)
 _INSERT = insert(_AUDIT).returning(_AUDIT.c.id)
@@ -50,18 +52,30 @@ async def tell(connection: Connection, id_: int, details: dict[str, Any]) -> Non
     await connection.execute(update(_AUDIT).where(_AUDIT.c.id == id_).values(details=details))
 
 
-async def page(connection: Connection, wanted: AuditFilter, *, below: int | None, limit: int) -> list[Line]:
+async def page(connection: Connection, wanted: AuditFilter, *, below: int | None, limit: int) -> Page[Line]:
     """Some lines, newest first, from the one below ``below`` on."""
     row = _AUDIT.c
-    statement = select(_AUDIT).order_by(row.id.desc()).limit(limit)
-    if wanted.key:
-        statement = statement.where(row.key.in_(wanted.key))
-    if wanted.action:
-        statement = statement.where(row.action.in_(wanted.action))
-    if wanted.after is not None:
-        statement = statement.where(row.at > wanted.after)
-    if wanted.before is not None:
-        statement = statement.where(row.at < wanted.before)
-    if below is not None:
-        statement = statement.where(row.id < below)
-    return [Line(**found._mapping) for found in await connection.execute(statement)]
+    # Behind one key, and behind one action, an index goes on in the order of ids.
+    words = [(row.key, wanted.key), (row.action, wanted.action)]
+    lead = next(((column, values[0]) for column, values in words if len(values) == 1), None)
+    rest = [column.in_(values) for column, values in words if values and (lead is None or column is not lead[0])]
+    at = [row.at > wanted.after] if wanted.after is not None else []
+    at += [row.at < wanted.before] if wanted.before is not None else []
+    low, high = await written_between(connection, row.id, row.at, wanted.after, wanted.before)
+    found = await pages.page(
+        connection,
+        select(_AUDIT),
+        Wanted(
+            lead=lead,
+            low=low,
+            high=high,
+            checks=[*rest, *at],
+            sources=[select(row.id).where(one) for one in rest],
+        ),
+        key=(row.id,),
+        identity=(row.id,),
+        newest_first=True,
+        after=None if below is None else (below,),
+        limit=limit,
+    )
+    return Page([Line(**one._mapping) for one in found.items], found.more)

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, literal_column, select, text, update
 
 from app.store.engine import Connection
 from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
+from app.store.pages import Page, Wanted, page, written_between
 
 _CALLBACKS = table_of(CallbackRow)
 _INSERT = insert(_CALLBACKS)
@@ -153,12 +154,34 @@ async def forget(connection: Connection, *, now: datetime, limit: int) -> int:
 
 async def list_callbacks(
     connection: Connection, wanted: CallbackFilter, *, before: int | None, limit: int
-) -> list[Stored]:
+) -> Page[Stored]:
     """A page of callbacks, newest first."""
-    statement = _select(wanted).order_by(_CALLBACKS.c.id.desc()).limit(limit)
-    if before is not None:
-        statement = statement.where(_CALLBACKS.c.id < before)
-    return [Stored(**row._mapping) for row in await connection.execute(statement)]
+    row = _CALLBACKS.c
+    after, until = wanted.received_after, wanted.received_before
+    low, high = await written_between(connection, row.id, row.received_at, after, until)
+    rare = wanted.verdict and ACCEPTED not in wanted.verdict
+    found_by: list[list[ColumnElement[bool]]] = [
+        [row.task_id.in_(wanted.task_id)] if wanted.task_id else [],
+        [row.forget_at.is_not(None)] if wanted.known is False else [],
+        # Word for word as the index has it.
+        [row.verdict != literal_column("'accepted'")] if rare else [],
+    ]
+    found = await page(
+        connection,
+        select(*_SHOWN),
+        Wanted(
+            low=low,
+            high=high,
+            checks=_conditions(wanted),
+            sources=[select(row.id).where(*conditions) for conditions in found_by if conditions],
+        ),
+        key=(row.id,),
+        identity=(row.id,),
+        newest_first=True,
+        after=None if before is None else (before,),
+        limit=limit,
+    )
+    return Page([Stored(**one._mapping) for one in found.items], found.more)
 
 
 async def count_by_verdict(connection: Connection, *, since: datetime) -> dict[str, int]:
@@ -171,29 +194,29 @@ async def count_by_verdict(connection: Connection, *, since: datetime) -> dict[s
     return {row[0]: row[1] for row in await connection.execute(statement)}
 
 
-def _select(wanted: CallbackFilter) -> Any:
+_SHOWN: list[Any] = [
+    *(getattr(_CALLBACKS.c, name) for name in Stored.__dataclass_fields__ if name != "known"),
+    _CALLBACKS.c.forget_at.is_(None).label("known"),
+]
+
+
+def _select(wanted: CallbackFilter) -> Select[Any]:
+    return select(*_SHOWN).where(*_conditions(wanted))
+
+
+def _conditions(wanted: CallbackFilter) -> list[ColumnElement[bool]]:
     row = _CALLBACKS.c
-    statement = select(
-        row.id,
-        row.received_at,
-        row.app_id,
-        row.task_id,
-        row.event_type,
-        row.sequence,
-        row.verdict,
-        row.forget_at.is_(None).label("known"),
-        row.body,
-    )
+    conditions: list[ColumnElement[bool]] = []
     if wanted.task_id:
-        statement = statement.where(row.task_id.in_(wanted.task_id))
+        conditions.append(row.task_id.in_(wanted.task_id))
     if wanted.verdict:
-        statement = statement.where(row.verdict.in_(wanted.verdict))
+        conditions.append(row.verdict.in_(wanted.verdict))
     if wanted.app_id is not None:
-        statement = statement.where(row.app_id == wanted.app_id)
+        conditions.append(row.app_id == wanted.app_id)
     if wanted.known is not None:
-        statement = statement.where(row.forget_at.is_(None) if wanted.known else row.forget_at.is_not(None))
+        conditions.append(row.forget_at.is_(None) if wanted.known else row.forget_at.is_not(None))
     if wanted.received_after is not None:
-        statement = statement.where(row.received_at > wanted.received_after)
+        conditions.append(row.received_at > wanted.received_after)
     if wanted.received_before is not None:
-        statement = statement.where(row.received_at < wanted.received_before)
-    return statement
+        conditions.append(row.received_at < wanted.received_before)
+    return conditions

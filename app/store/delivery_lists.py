@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, literal_column, or_, select, update
 
 from app.core.deliveries import Attempt, DeliveryStatus
+from app.store import pages
 from app.store.deliveries import PENDING, _row, due
 from app.store.engine import Connection
 from app.store.events import StoredEvent
 from app.store.models import table_of
 from app.store.models_webhooks import AttemptRow, DeliveryRow
+from app.store.pages import Page, Wanted, written_between
 from app.store.tasks import upsert
 
 _ROWS, _ATTEMPTS = table_of(DeliveryRow), table_of(AttemptRow)
@@ -64,26 +66,48 @@ async def outbox(connection: Connection, *, since: datetime) -> Outbox:
     return Outbox(pending=pending, oldest=oldest, failed=(await connection.execute(given_up)).scalar_one())
 
 
+_GIVEN_UP = (DeliveryStatus.FAILED.value, DeliveryStatus.CANCELLED.value)
 _SHOWN = [getattr(_ROWS.c, name) for name in Delivery.__dataclass_fields__ if name != "attempts"]
 
 
-async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | None, limit: int) -> list[Delivery]:
+async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | None, limit: int) -> Page[Delivery]:
     """Some of them, newest first."""
     row = _ROWS.c
-    statement = select(*_SHOWN).order_by(row.id.desc()).limit(limit)
-    if before is not None:
-        statement = statement.where(row.id < before)
+    # Word for word as the indexes have it.
+    given_up: list[ColumnElement[bool]] = [row.status.in_(literal_column(f"'{one}'") for one in _GIVEN_UP)]
+    found_by: list[list[ColumnElement[bool]]] = [
+        [row.next_attempt_at.is_not(None)] if wanted.status == (PENDING,) else [],
+        given_up if wanted.status and set(wanted.status) <= set(_GIVEN_UP) else [],
+    ]
+    checks: list[ColumnElement[bool]] = []
     if wanted.status:
-        statement = statement.where(row.status.in_(wanted.status))
-    if wanted.subscription_id is not None:
-        statement = statement.where(row.subscription_id == wanted.subscription_id)
+        checks.append(row.status.in_(wanted.status))
     if wanted.type:
-        statement = statement.where(row.type.in_(wanted.type))
+        checks.append(row.type.in_(wanted.type))
     if wanted.created_after is not None:
-        statement = statement.where(row.created_at > wanted.created_after)
+        checks.append(row.created_at > wanted.created_after)
     if wanted.created_before is not None:
-        statement = statement.where(row.created_at < wanted.created_before)
-    return await _with_attempts(connection, (await connection.execute(statement)).all())
+        checks.append(row.created_at < wanted.created_before)
+    after, until = wanted.created_after, wanted.created_before
+    low, high = await written_between(connection, row.id, row.created_at, after, until)
+    lead = (row.subscription_id, wanted.subscription_id) if wanted.subscription_id is not None else None
+    found = await pages.page(
+        connection,
+        select(*_SHOWN),
+        Wanted(
+            lead=lead,
+            low=low,
+            high=high,
+            checks=checks,
+            sources=[select(row.id).where(*one) for one in found_by if one],
+        ),
+        key=(row.id,),
+        identity=(row.id,),
+        newest_first=True,
+        after=None if before is None else (before,),
+        limit=limit,
+    )
+    return Page(await _with_attempts(connection, found.items), found.more)
 
 
 async def find(connection: Connection, subscription_id: str, id_: int) -> Delivery | None:

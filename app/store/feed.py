@@ -23,6 +23,7 @@ from app.core.public import CALLBACK_RECEIVED
 from app.store.engine import Connection
 from app.store.events import StoredEvent
 from app.store.models import EventRow, LostPositionsRow, TaskRow, table_of
+from app.store.pages import holds
 from app.store.tasks import upsert
 
 SCANNED = 2000
@@ -185,7 +186,7 @@ async def purge(connection: Connection, *, before: datetime, limit: int) -> int:
     old = [row.seq for row in takewhile(lambda row: row.occurred_at < before, rows)]
     if old:
         tasks = table_of(TaskRow)
-        is_kept = exists().where(tasks.c.task_id == _EVENT.task_id)
+        is_kept = holds(select(tasks.c.task_id).where(tasks.c.task_id == _EVENT.task_id))
         await connection.execute(delete(_EVENTS).where(_EVENT.seq > start, _EVENT.seq <= old[-1], ~is_kept))
         await mark_purged(connection, old[-1])
     return len(old)

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, exists, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, Select, literal_column, select
 
-from app.core.recording import File, Task
+from app.core.recording import File, Status, Task
 from app.store.engine import Connection
-from app.store.models import FileRow, LabelRow, TaskRow
-from app.store.rows import TASK_COLUMNS, TASKS, to_file, to_task
+from app.store.models import FileRow, LabelRow, TaskRow, table_of
+from app.store.pages import OUT_OF_STEP, Page, Wanted, holds, page
+from app.store.rows import STAMP_COLUMNS, TASK_COLUMNS, TASKS, Stamp, to_file, to_task
+
+_TASKS, _FILES = table_of(TaskRow), table_of(FileRow)
+_TASK, _FILE, _LABEL = _TASKS.c, _FILES.c, table_of(LabelRow).c
 
 TaskOrder = Literal["registered_at", "updated_at"]
 
@@ -63,46 +68,127 @@ async def list_tasks(
     order: TaskOrder,
     after: tuple[datetime, str] | None,
     limit: int,
-) -> list[Task]:
-    """A page of tasks without files: by registration newest first, or by update oldest first."""
-    statement = select(*TASK_COLUMNS).select_from(TASKS).where(*_task_conditions(wanted)).limit(limit)
-    if order == "registered_at":
-        key = tuple_(TaskRow.registered_at, TaskRow.task_id)
-        statement = statement.order_by(TaskRow.registered_at.desc(), TaskRow.task_id.desc())
-        statement = statement.where(key < after) if after else statement
-    else:
-        key = tuple_(TaskRow.updated_at, TaskRow.task_id)
-        statement = statement.order_by(TaskRow.updated_at, TaskRow.task_id)
-        statement = statement.where(key > after) if after else statement
-    return [to_task(row) for row in await connection.execute(statement)]
+) -> Page[Stamp]:
+    """A page of tasks: by registration newest first, or by update oldest first."""
+    found = await page(
+        connection,
+        select(*STAMP_COLUMNS).select_from(TASKS),
+        _by_registration(wanted) if order == "registered_at" else _by_update(wanted),
+        key=(_TASK[order], _TASK.task_id),
+        identity=(_TASK.task_id,),
+        newest_first=order == "registered_at",
+        after=after,
+        limit=limit,
+    )
+    return Page([Stamp._make(row) for row in found.items], found.more)
 
 
-def _task_conditions(wanted: TaskFilter) -> list[ColumnElement[bool]]:
-    row = TaskRow
-    conditions = [
-        *_among({row.task_id: wanted.task_id, row.tracking: wanted.tracking}),
-        *_among({row.status: wanted.status, row.outcome: wanted.outcome}),
-        *_equal({row.app_id: wanted.app_id, row.room_id: wanted.room_id}),
-        *_between(row.registered_at, wanted.registered_after, wanted.registered_before),
-        *_between(row.updated_at, wanted.updated_after, wanted.updated_before),
+def _by_registration(wanted: TaskFilter) -> Wanted:
+    """Behind a room, an outcome, a status and a tracking an index goes on in the order of registration."""
+    later = [moment + OUT_OF_STEP for moment in (wanted.updated_before, wanted.settled_before) if moment]
+    before = [wanted.registered_before] if wanted.registered_before else []
+    updated = _between(_TASK.updated_at, wanted.updated_after, wanted.updated_before)
+    room, *states = _room_and_states(wanted)
+    leads: list[tuple[ColumnElement[Any], tuple[str, ...], list[ColumnElement[bool]]]] = [
+        (_TASK.room_id, (wanted.room_id,) if wanted.room_id is not None else (), room),
+        (_TASK.outcome, wanted.outcome, states[0]),
+        (_TASK.status, wanted.status if wanted.status != _UNINDEXED else (), states[1]),
+        (_TASK.tracking, wanted.tracking, states[2]),
+    ]
+    lead = next((one for one in leads if len(one[1]) == 1), None)
+    rest = [one for one in (updated, room, *states) if lead is None or one is not lead[2]]
+    return Wanted(
+        lead=lead and (lead[0], lead[1][0]),
+        within=lead[2][1:] if lead else _needing_a_person(wanted),
+        low=wanted.registered_after,
+        high=min([*before, *later], default=None),
+        checks=[*chain(*rest), *_task_checks(wanted)],
+        sources=[*_found_by(*rest), *_task_sources(wanted)],
+    )
+
+
+def _by_update(wanted: TaskFilter) -> Wanted:
+    earlier = [moment - OUT_OF_STEP for moment in (wanted.registered_after, wanted.settled_after) if moment]
+    after = [wanted.updated_after] if wanted.updated_after else []
+    registered = _between(_TASK.registered_at, wanted.registered_after, wanted.registered_before)
+    rest = [registered, *_room_and_states(wanted)]
+    return Wanted(
+        low=max([*after, *earlier], default=None),
+        high=wanted.updated_before,
+        checks=[*chain(*rest), *_task_checks(wanted)],
+        sources=[*_found_by(*rest), *_task_sources(wanted)],
+    )
+
+
+_UNINDEXED = (Status.COMPLETED.value,)
+"""The status of nearly all tasks: in its index they are left out."""
+
+
+def _room_and_states(wanted: TaskFilter) -> list[list[ColumnElement[bool]]]:
+    status = _among({_TASK.status: wanted.status})
+    if status and Status.COMPLETED.value not in wanted.status:
+        status.append(_TASK.status != literal_column("'completed'"))  # word for word as the index has it
+    outcome = _among({_TASK.outcome: wanted.outcome})
+    if outcome:
+        outcome.append(_TASK.outcome.is_not(None))  # the same
+    return [
+        _equal({_TASK.room_id: wanted.room_id}),
+        outcome,
+        status,
+        _among({_TASK.tracking: wanted.tracking}),
+    ]
+
+
+def _task_checks(wanted: TaskFilter) -> list[ColumnElement[bool]]:
+    """What no index has beside the order, and all of what it has only roughly."""
+    row = _TASK
+    of_file = [
+        *_equal({_FILE.user_id: wanted.user_id, _FILE.stream_id: wanted.stream_id}),
+        *_among({_FILE.status: wanted.file_status}),
+    ]
+    return [
+        *_among({row.task_id: wanted.task_id}),
+        *_equal({row.app_id: wanted.app_id}),
         *_between(row.settled_at, wanted.settled_after, wanted.settled_before),
         *_between(row.query_deadline, None, wanted.deadline_before),
+        *([row.attention.op("&")(wanted.attention) != 0] if wanted.attention else []),
+        *([holds(select(_FILE.task_id).where(_FILE.task_id == row.task_id), *of_file)] if of_file else []),
+        *(holds(select(_LABEL.task_id).where(_LABEL.task_id == row.task_id, *label)) for label in _labels(wanted)),
     ]
-    if wanted.attention:
-        # The first leads to the index of those few; it must stand there word for word.
-        conditions.append(row.attention != literal_column("0"))
-        conditions.append(row.attention.op("&")(wanted.attention) != 0)
-    of_file = [
-        *_equal({FileRow.user_id: wanted.user_id, FileRow.stream_id: wanted.stream_id}),
-        *_among({FileRow.status: wanted.file_status}),
+
+
+def _task_sources(wanted: TaskFilter) -> list[Select[Any]]:
+    row = _TASK
+    of_files = [
+        _equal({_FILE.user_id: wanted.user_id}),
+        _equal({_FILE.stream_id: wanted.stream_id}),
+        _among({_FILE.status: wanted.file_status}),
     ]
-    if of_file:
-        conditions.append(exists().where(FileRow.task_id == row.task_id, *of_file))
-    conditions.extend(
-        exists().where(LabelRow.task_id == row.task_id, LabelRow.key == key, LabelRow.value == value)
-        for key, value in wanted.labels
-    )
-    return conditions
+    closing = _between(row.query_deadline, None, wanted.deadline_before) if wanted.tracking == ("active",) else []
+    return [
+        *_found_by(
+            _among({row.task_id: wanted.task_id}),
+            _needing_a_person(wanted),
+            _between(row.updated_at, wanted.settled_after and wanted.settled_after - OUT_OF_STEP, None),
+            _between(row.closed_at, None, wanted.settled_before and wanted.settled_before + OUT_OF_STEP),
+            [row.tracking == literal_column("'active'"), *closing] if closing else [],
+        ),
+        *(select(_FILE.task_id).where(*conditions) for conditions in of_files if conditions),
+        *(select(_LABEL.task_id).where(*label) for label in _labels(wanted)),
+    ]
+
+
+def _needing_a_person(wanted: TaskFilter) -> list[ColumnElement[bool]]:
+    """What leads to the index of those few; it must stand there word for word."""
+    return [_TASK.attention != literal_column("0")] if wanted.attention else []
+
+
+def _labels(wanted: TaskFilter) -> list[tuple[ColumnElement[bool], ...]]:
+    return [(_LABEL.key == key, _LABEL.value == value) for key, value in wanted.labels]
+
+
+def _found_by(*conditions: list[ColumnElement[bool]]) -> list[Select[Any]]:
+    return [select(_TASK.task_id).where(*one) for one in conditions if one]
 
 
 async def list_files(
@@ -111,26 +197,48 @@ async def list_files(
     *,
     after: tuple[datetime, str, str] | None,
     limit: int,
-) -> list[tuple[Task, File]]:
+) -> Page[tuple[Task, File]]:
     """A page of files, each with its task, by update oldest first."""
-    row = FileRow
-    conditions = [
-        *_among({row.status: wanted.status, row.task_id: wanted.task_id}),
-        *_equal({TaskRow.app_id: wanted.app_id, TaskRow.room_id: wanted.room_id}),
-        *_equal({row.user_id: wanted.user_id, row.stream_id: wanted.stream_id}),
-        *_between(row.updated_at, wanted.updated_after, wanted.updated_before),
-        *_between(row.backup_expires_at, None, wanted.backup_expires_before),
-    ]
-    if after:
-        conditions.append(tuple_(row.updated_at, row.task_id, row.file_id) > after)
-    statement: Select[Any] = (
-        select(FileRow.__table__)
-        .join(TaskRow.__table__, TaskRow.task_id == row.task_id)
-        .where(*conditions)
-        .order_by(row.updated_at, row.task_id, row.file_id)
-        .limit(limit)
+    found = await page(
+        connection,
+        select(_FILES),
+        _files_wanted(wanted),
+        key=(_FILE.updated_at, _FILE.task_id, _FILE.file_id),
+        identity=(_FILE.task_id, _FILE.file_id),
+        newest_first=False,
+        after=after,
+        limit=limit,
     )
-    return await _with_tasks(connection, (await connection.execute(statement)).all())
+    return Page(await _with_tasks(connection, found.items), found.more)
+
+
+def _files_wanted(wanted: FileFilter) -> Wanted:
+    """Behind a status an index goes on in the order of update."""
+    row = _FILE
+    lead = (row.status, wanted.status[0]) if len(wanted.status) == 1 else None
+    copies = _between(row.backup_expires_at, None, wanted.backup_expires_before)
+    found_by: list[list[ColumnElement[bool]]] = [
+        [] if lead else _among({row.status: wanted.status}),
+        _among({row.task_id: wanted.task_id}),
+        _equal({row.user_id: wanted.user_id}),
+        _equal({row.stream_id: wanted.stream_id}),
+        [row.backup_told.in_((0, 1, 2)), *copies] if copies else [],  # all there are: the index begins with them
+    ]
+    of_task = _equal({_TASK.app_id: wanted.app_id, _TASK.room_id: wanted.room_id})
+    keys = select(row.task_id, row.file_id)
+    sources = [keys.where(*conditions) for conditions in found_by if conditions]
+    if wanted.room_id is not None:
+        sources.append(keys.join(_TASKS, _TASK.task_id == row.task_id).where(_TASK.room_id == wanted.room_id))
+    return Wanted(
+        lead=lead,
+        low=wanted.updated_after,
+        high=wanted.updated_before,
+        checks=[
+            *chain(*found_by),
+            *([holds(select(_TASK.task_id).where(_TASK.task_id == row.task_id), *of_task)] if of_task else []),
+        ],
+        sources=sources,
+    )
 
 
 async def list_task_files(

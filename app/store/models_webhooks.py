@@ -74,6 +74,12 @@ class DeliveryRow(Base):
             sqlite_where=text("claimed = 1"),
             postgresql_where=text("claimed"),
         ),
+        Index(
+            "ix_deliveries_given_up",
+            "id",
+            sqlite_where=text("status IN ('failed', 'cancelled')"),
+            postgresql_where=text("status IN ('failed', 'cancelled')"),
+        ),
         Index(None, "subscription_id", "id"),
         Index(None, "created_at"),
         {"sqlite_autoincrement": True},

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, exists, func, select
+from sqlalchemy import ColumnElement, Text, func, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -15,6 +15,7 @@ from app.core.recording import Outcome, Status
 from app.store.callbacks import ACCEPTED
 from app.store.engine import Connection
 from app.store.models import CallbackRow, TaskRow, table_of
+from app.store.pages import holds
 
 _TASKS, _CALLBACKS = table_of(TaskRow), table_of(CallbackRow)
 _ENDED = [status.value for status in Status if status.ended]
@@ -87,9 +88,6 @@ async def endings(
 
 
 def _called(events: Collection[int]) -> ColumnElement[bool]:
-    return exists().where(
-        _CALLBACKS.c.task_id == _TASKS.c.task_id,
-        _CALLBACKS.c.app_id == _TASKS.c.app_id,
-        _CALLBACKS.c.verdict == ACCEPTED,
-        _CALLBACKS.c.event_type.in_(events),
-    )
+    row = _CALLBACKS.c
+    of_task = select(row.task_id).where(row.task_id == _TASKS.c.task_id)
+    return holds(of_task, row.app_id == _TASKS.c.app_id, row.verdict == ACCEPTED, row.event_type.in_(events))

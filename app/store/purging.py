@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from itertools import accumulate
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, select
 
 from app.core.recording import Tracking
 from app.store import feed
@@ -13,6 +13,7 @@ from app.store.engine import Connection
 from app.store.models import CallbackRow, EventRow, TaskRow, TombstoneRow, table_of
 from app.store.models_audit import AuditRow
 from app.store.models_webhooks import DeliveryRow
+from app.store.pages import holds
 from app.store.tasks import upsert
 
 FILES = 2000
@@ -65,7 +66,8 @@ async def purge_receipts(connection: Connection, *, before: datetime, limit: int
     Those about tasks that nobody registered have a time of their own: app.store.callbacks.forget.
     """
     row = _CALLBACKS.c
-    is_active = exists().where(_TASKS.c.task_id == row.task_id, _TASKS.c.tracking == Tracking.ACTIVE.value)
+    its_task = select(_TASKS.c.task_id).where(_TASKS.c.task_id == row.task_id)
+    is_active = holds(its_task, _TASKS.c.tracking == Tracking.ACTIVE.value)
     old = select(row.id).where(row.received_at < before, row.forget_at.is_(None), ~is_active)
     old = old.order_by(row.received_at).limit(limit)
     gone = await connection.execute(delete(_CALLBACKS).where(row.id.in_(old)).returning(row.id))
@@ -91,7 +93,7 @@ async def purge_audit(connection: Connection, *, before: datetime, limit: int) -
 async def purge_tombstones(connection: Connection, *, before: datetime, limit: int) -> int:
     """Delete tombstones that hold nobody back since then, and of whose tasks the feed no longer tells; how many."""
     row = _TOMBSTONES.c
-    is_told_of = exists().where(_EVENTS.c.task_id == row.task_id)
+    is_told_of = holds(select(_EVENTS.c.task_id).where(_EVENTS.c.task_id == row.task_id))
     old = select(row.task_id).where(row.until < before, ~is_told_of).order_by(row.until).limit(limit)
     gone = await connection.execute(delete(_TOMBSTONES).where(row.task_id.in_(old)).returning(row.task_id))
     return len(gone.all())

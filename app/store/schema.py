@@ -16,7 +16,7 @@ from sqlalchemy import column, inspect, select, table, text
 from app.errors import Misconfigured
 from app.store.engine import WAIT, Connection, Database
 
-HEAD = "0010_since_0006"
+HEAD = "0011_since_0006"
 """The revision this code was written for: the newest in ``migrations/versions``."""
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core.recording import (
@@ -16,7 +16,6 @@ from app.core.recording import (
     File,
     LastError,
     Task,
-    Tracking,
 )
 from app.store.engine import Connection
 from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
@@ -92,7 +91,7 @@ async def find_task(
 async def find_stamps(connection: Connection, task_ids: Sequence[str]) -> dict[str, Stamp]:
     """The stamps of those of the tasks that exist."""
     rows = await connection.execute(_STAMPS, {"ids": list(task_ids)})
-    return {row.task_id: Stamp(*row) for row in rows}
+    return {row.task_id: Stamp._make(row) for row in rows}
 
 
 async def find_files(
@@ -140,7 +139,8 @@ async def closing(
     flag_missing: bool = False,
 ) -> list[str]:
     """Active tasks whose window closes before then: those whose beginning the provider told, or those not marked so."""
-    conditions = [_TASKS.c.tracking == Tracking.ACTIVE.value, _TASKS.c.query_deadline <= before]
+    is_active = _TASKS.c.tracking == literal_column("'active'")  # word for word as the index has it
+    conditions = [is_active, _TASKS.c.query_deadline <= before]
     if basis is Basis.PROVIDER:
         conditions.append(_TASKS.c.began_at.is_not(None))
     if flag_missing:

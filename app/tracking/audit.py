@@ -7,7 +7,6 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from app.store import audit as store
 from app.store.audit import AuditFilter, Line
 from app.store.engine import Connection, Database
+from app.store.pages import Page
 
 Action = Literal[
     "task.register",
@@ -64,7 +64,7 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(self, wanted: AuditFilter, *, below: int | None, limit: int) -> Sequence[Line]:
+    async def page(self, wanted: AuditFilter, *, below: int | None, limit: int) -> Page[Line]:
         """Some lines, newest first."""
         async with self._database.read() as connection:
             return await store.page(connection, wanted, below=below, limit=limit)

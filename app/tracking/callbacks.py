@@ -27,6 +27,7 @@ from app.store import callbacks as store
 from app.store import tasks as task_store
 from app.store.callbacks import ACCEPTED, REPEAT, SUSPICIOUS, CallbackFilter, Receipt, Stored
 from app.store.engine import Connection, Database
+from app.store.pages import Page
 from app.tracking.hearing import REMEMBER, Heard, Hearing
 from app.tracking.registration import Registration
 from app.tracking.together import Together
@@ -110,7 +111,7 @@ class Callbacks:
             verdict=verdict or "not kept",
         )
 
-    async def list_callbacks(self, wanted: CallbackFilter, *, before: int | None, limit: int) -> list[Stored]:
+    async def list_callbacks(self, wanted: CallbackFilter, *, before: int | None, limit: int) -> Page[Stored]:
         """A page of what arrived, newest first."""
         async with self._database.read() as connection:
             return await store.list_callbacks(connection, wanted, before=before, limit=limit)

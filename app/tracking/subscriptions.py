@@ -23,6 +23,7 @@ from app.store import subscriptions as store
 from app.store.deliveries import due
 from app.store.delivery_lists import Delivery, DeliveryFilter
 from app.store.engine import Connection, Database
+from app.store.pages import Page
 from app.tracking.audit import NOBODY, Caller, note, retell
 from app.tracking.posting import Post
 
@@ -204,7 +205,7 @@ class Subscriptions:
         text = json.dumps({"type": "ping", "timestamp": at, "data": data}, separators=(",", ":"), ensure_ascii=False)
         return await self._post.send(to, f"ping_{self._clock.token()}", text.encode())
 
-    async def deliveries(self, wanted: DeliveryFilter, *, before: int | None, limit: int) -> list[Delivery]:
+    async def deliveries(self, wanted: DeliveryFilter, *, before: int | None, limit: int) -> Page[Delivery]:
         """A page of deliveries, newest first."""
         async with self._database.read() as connection:
             return await deliveries.page(connection, wanted, before=before, limit=limit)

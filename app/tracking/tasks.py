@@ -18,6 +18,7 @@ from app.store import feed, listing, polls
 from app.store import tasks as store
 from app.store.engine import Database
 from app.store.events import StoredEvent
+from app.store.pages import Page
 from app.store.rows import Stamp
 from app.tracking.audit import NOBODY, Caller, note
 from app.tracking.changes import Changes
@@ -29,11 +30,13 @@ REFRESH_EVERY = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class TaskList:
-    """A page of tasks, those of the ids asked for that do not exist, and where the feed goes on from a first page."""
+    """A page of tasks by their stamps, those of the ids asked for that do not exist, where the feed goes on from a
+    first page, and behind which place the list itself does."""
 
-    tasks: list[Task]
+    tasks: list[Stamp]
     missing: list[str]
     events_after: int | None
+    more: tuple[datetime, str] | None
 
 
 class Tasks:
@@ -113,22 +116,25 @@ class Tasks:
         order: listing.TaskOrder,
         after: tuple[datetime, str] | None,
         limit: int,
-        with_files: bool,
     ) -> TaskList:
         """A page of tasks; the first one, without ``after``, tells where the feed goes on from it."""
         async with self._database.read() as connection:
             events_after = None if after else (await feed.bounds(connection)).newest  # before the tasks: no gap
-            found = await listing.list_tasks(connection, wanted, order=order, after=after, limit=limit)
-            if with_files:
-                files = await store.files_of(connection, [task.task_id for task in found])
-                found = [replace(task, files=files[task.task_id]) for task in found]
-            known = await store.find_tasks(connection, wanted.task_id) if wanted.task_id else {}
+            page = await listing.list_tasks(connection, wanted, order=order, after=after, limit=limit)
+            known = await store.find_stamps(connection, wanted.task_id) if wanted.task_id else {}
         missing = [task_id for task_id in wanted.task_id if task_id not in known]
-        return TaskList(found, missing, events_after)
+        return TaskList(page.items, missing, events_after, page.more)
+
+    async def get_all(self, task_ids: list[str], *, with_files: bool) -> dict[str, Task]:
+        """Those of the tasks that exist, with all of their files or none."""
+        async with self._database.read() as connection:
+            found = await store.find_tasks(connection, task_ids)
+            files = await store.files_of(connection, list(found)) if with_files else {}
+        return {task_id: replace(task, files=files[task_id]) if files else task for task_id, task in found.items()}
 
     async def list_files(
         self, wanted: listing.FileFilter, *, after: tuple[datetime, str, str] | None, limit: int
-    ) -> tuple[list[tuple[Task, File]], int | None]:
+    ) -> tuple[Page[tuple[Task, File]], int | None]:
         """A page of files across tasks, and for the first one where the feed goes on from it."""
         async with self._database.read() as connection:
             events_after = None if after else (await feed.bounds(connection)).newest  # before the files: no gap

@@ -177,7 +177,7 @@ async def _fill(service: Service, target: str) -> tuple[str, str]:
     await observe(service, task_id(3), Status.ENDED_ABNORMALLY, seen_file("file", FileStatus.UPLOADING), **ended)
     await fail(service, task_id(4), AnswerUnknown("unknown_code", "undocumented code 1"))
     await service.tasks.untrack(task_id(5))
-    (delivery, *_) = await service.subscriptions.deliveries(DeliveryFilter(), before=None, limit=1)
+    (delivery, *_) = (await service.subscriptions.deliveries(DeliveryFilter(), before=None, limit=1)).items
     return delivery.subscription_id, f"dlv_{delivery.id}"
 
 

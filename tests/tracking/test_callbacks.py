@@ -74,7 +74,7 @@ async def due_at(service: Service, number: int = 0) -> datetime | None:
 
 
 async def arrived(service: Service, **wanted: Any) -> list[Stored]:
-    return await service.callbacks.list_callbacks(CallbackFilter(**wanted), before=None, limit=500)
+    return (await service.callbacks.list_callbacks(CallbackFilter(**wanted), before=None, limit=500)).items
 
 
 async def history(service: Service, number: int = 0) -> list[str]:

@@ -231,8 +231,9 @@ async def test_receipts_go_90_days_after_they_came_but_for_those_of_active_tasks
     clock.advance(DAY + 1)  # task 1 settled a day before its callback: by now both are old
     await service.housekeeping.run_once()
     async with service.database.read() as connection:
-        found = await callback_store.list_callbacks(connection, callback_store.CallbackFilter(), before=None, limit=10)
-    assert [one.task_id for one in found] == [task_id(2), task_id(0)]
+        every = callback_store.CallbackFilter()
+        found = await callback_store.list_callbacks(connection, every, before=None, limit=10)
+    assert [one.task_id for one in found.items] == [task_id(2), task_id(0)]
     assert await kept(service, 0, 1) == [0]
 
 

@@ -61,7 +61,7 @@ async def happen(service: Service, number: int = 0) -> None:
 
 async def deliveries(service: Service, **wanted: Any) -> list[Delivery]:
     """Oldest first."""
-    return (await service.subscriptions.deliveries(DeliveryFilter(**wanted), before=None, limit=1000))[::-1]
+    return (await service.subscriptions.deliveries(DeliveryFilter(**wanted), before=None, limit=1000)).items[::-1]
 
 
 async def until(condition: Any, seconds: float = 5) -> None:

@@ -1,0 +1,163 @@
+"""What the workers do at a database of bench.scale_data: claims, polls, hurries, the purge; and what it weighs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+
+from app.clock import SystemClock
+from app.core.recording import FileStatus, Observation, SeenFile, Status
+from app.core.schedule import Urgency, claim_order
+from app.provider.client import Described
+from app.settings import load_settings
+from app.store import polls
+from app.store import tasks as task_store
+from app.store.engine import Database, work_in_background
+from app.store.polls import Claim
+from app.tracking.housekeeping import PURGES
+from app.wiring import Service, open_service
+from bench.report import quantile
+from bench.scale_lists import Case
+
+APP_ID = 1
+HORIZON = timedelta(minutes=10)
+BODY = '{"Code": 0, "Data": {"Status": 2, "RecordFiles": []}}'
+
+
+@asynccontextmanager
+async def service(url: str, now: datetime) -> AsyncIterator[Service]:
+    """The service without a provider, at the time of the data."""
+    clock = SystemClock()
+    clock.synchronise(now)
+    settings = load_settings(
+        database_url=url, zego_app_id=APP_ID, zego_server_secret="no-provider", zego_api_url="http://127.0.0.1:9"
+    )
+    async with open_service(settings, clock=clock) as opened:
+        yield opened
+
+
+async def claims(of: Service, number: int) -> list[float]:
+    """Milliseconds of each claim, its transaction included."""
+    took = []
+    for turn in range(number):
+        began = time.perf_counter()
+        taken = await _claim(of, turn)
+        took.append((time.perf_counter() - began) * 1000)
+        assert taken is not None
+    return took
+
+
+async def _claim(of: Service, turn: int) -> Claim | None:
+    async with of.database.write(durable=False) as connection:
+        return await polls.claim(connection, APP_ID, order=claim_order(turn), now=of.clock.now(), horizon=HORIZON)
+
+
+async def whole_polls(of: Service, number: int) -> list[float]:
+    """Milliseconds of claim and record together; one answer in five tells something new."""
+    took = []
+    for turn in range(number):
+        began = time.perf_counter()
+        taken = await _claim(of, turn)
+        assert taken is not None
+        async with of.database.write(durable=False) as connection:
+            await of.observations.observe(connection, taken, _told(taken, of.clock.now(), news=turn % 5 == 0))
+        took.append((time.perf_counter() - began) * 1000)
+    return took
+
+
+def _told(taken: Claim, now: datetime, *, news: bool) -> Described:
+    files: tuple[SeenFile, ...] = ()
+    if news:
+        files = (SeenFile(file_id=f"new-{taken.claim_no}", status=FileStatus.RECORDING, status_code=1),)
+    seen = Observation(claim_no=taken.claim_no, asked_at=now, status=Status.ONGOING, files=files)
+    return Described(seen, BODY, request_id="request")
+
+
+async def hurries(of: Service, task_ids: list[str]) -> None:
+    """What a callback does to the queue, once for each of these tasks."""
+    for task_id in task_ids:
+        async with of.database.write() as connection:
+            task = await task_store.find_task(connection, task_id, lock=True, files=False)
+            assert task is not None
+            hurry = polls.Hurry(task_id, APP_ID, of.clock.now(), task.claim_no)
+            await polls.hurry(connection, [hurry], Urgency.HURRIED)
+
+
+async def hot_share(database: Database) -> dict[str, tuple[int, int]]:
+    """Of each table that polls and callbacks update, on PostgreSQL: updates, and those that touched no index."""
+    await asyncio.sleep(1.5)  # they are told of once a second
+    async with database.read() as connection:
+        await connection.execute(text("SELECT pg_stat_force_next_flush()"))
+        rows = await connection.execute(
+            text(
+                "SELECT relname, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables "
+                "WHERE relname IN ('tasks', 'polls', 'files', 'answers')"
+            )
+        )
+        return {row[0]: (row[1], row[2]) for row in rows}
+
+
+async def purged_while_read(
+    database: Database, reads: list[Case], *, before: datetime, seconds: float
+) -> tuple[list[float], list[float], int]:
+    """Milliseconds of reads without and with the purge beside them, and how many tasks went meanwhile."""
+    calm = await _read_for(database, reads, seconds)
+    gone = 0
+
+    async def purge() -> None:
+        nonlocal gone
+        work_in_background()
+        while True:
+            for name, (one, limit) in PURGES.items():
+                async with database.write() as connection:
+                    number = await one(connection, before=before, limit=limit)
+                gone += number if name == "tasks" else 0
+
+    purging = asyncio.create_task(purge())
+    busy = await _read_for(database, reads, seconds)
+    purging.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await purging
+    return calm, busy, gone
+
+
+async def _read_for(database: Database, reads: list[Case], seconds: float) -> list[float]:
+    took = []
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        case = random.choice(reads)
+        began = time.perf_counter()
+        async with database.read() as connection:
+            await case.ask(connection)
+        took.append((time.perf_counter() - began) * 1000)
+        await asyncio.sleep(0.01)
+    return took
+
+
+async def weights(database: Database) -> dict[str, tuple[int, int]]:
+    """Bytes of each table, and of its indexes."""
+    if database.is_sqlite:
+        statement = (
+            "SELECT m.tbl_name, sum(CASE WHEN m.type = 'table' THEN s.pgsize ELSE 0 END), "
+            "sum(CASE WHEN m.type = 'index' THEN s.pgsize ELSE 0 END) FROM sqlite_master m "
+            "JOIN dbstat s ON s.name = m.name WHERE s.aggregate GROUP BY m.tbl_name"
+        )
+    else:
+        statement = (
+            "SELECT relname, pg_table_size(relid), pg_indexes_size(relid) FROM pg_stat_user_tables "
+            "WHERE pg_table_size(relid) > 0"
+        )
+    async with database.unhurried() as connection:
+        rows = await connection.execute(text(statement))
+        return {row[0]: (int(row[1]), int(row[2])) for row in rows}
+
+
+def told(took: list[float]) -> str:
+    return f"{quantile(took, 0.5):.2f} / {quantile(took, 0.99):.2f} ms"
