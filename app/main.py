@@ -61,7 +61,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     if answers:
         app.include_router(pages.router)
-        app.mount("/assets", pages.Assets(directory=pages.WEB), name="assets")
+        app.mount("/assets", pages.Assets(), name="assets")
     problems.add_error_answers(app)
     app.add_middleware(edge.Edge, clock=service.clock, keyless=not service.settings.api_keys)
     return app

@@ -10,7 +10,7 @@ import typer
 
 from app.commands import output
 from app.commands.filters import TASK_FILTERS, filtered
-from app.commands.output import FILE_COLUMNS, TASK_COLUMNS, Column, safe, when, write_table
+from app.commands.output import FILE_COLUMNS, TASK_COLUMNS, Column, safe, when, write_list, write_table
 from app.commands.service import AsJson, Json, KeyFile, Refused, Service, Url, plainly, to_json
 
 tasks = typer.Typer(help="Look at registered tasks and steer them.", no_args_is_help=True)
@@ -47,17 +47,8 @@ def list_tasks(
     """
     with Service(url, key_file) as service:
         found = service.items("/v1/tasks", {**filters, "order": order}, limit=limit or None)
-        if as_json:
-            for task in found:
-                typer.echo(to_json(task))
-            return
-        rows = list(found)
-    if not rows:
-        typer.echo("No task matches." if filters else "No task is registered yet.", err=True)
-        return
-    write_table(TASK_COLUMNS, rows)
-    if len(rows) == limit:
-        typer.echo(f"There may be more than these {limit}: --limit 0 lists all.", err=True)
+        none = "No task matches." if filters else "No task is registered yet."
+        write_list(TASK_COLUMNS, found, limit=limit, as_json=as_json, none=none)
 
 
 @tasks.command("show")

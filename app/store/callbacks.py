@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, text, update
+from sqlalchemy import bindparam, delete, insert, select, text, update
 
 from app.store.engine import Connection
 from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
@@ -159,16 +159,6 @@ async def list_callbacks(
     if before is not None:
         statement = statement.where(_CALLBACKS.c.id < before)
     return [Stored(**row._mapping) for row in await connection.execute(statement)]
-
-
-async def count_by_verdict(connection: Connection, *, since: datetime) -> dict[str, int]:
-    """How many came since then."""
-    statement = (
-        select(_CALLBACKS.c.verdict, func.count())
-        .where(_CALLBACKS.c.received_at >= since)
-        .group_by(_CALLBACKS.c.verdict)
-    )
-    return {row[0]: row[1] for row in await connection.execute(statement)}
 
 
 def _select(wanted: CallbackFilter) -> Any:
