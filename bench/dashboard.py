@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import statistics
 import sys
 import tempfile
@@ -184,7 +185,8 @@ async def measure(engine: str, url: str, folder: Path, number: int, loads: int) 
         took = await load(address, loads)
         await service.stop()
     median = statistics.median(took)
-    print(f"  data on screen after {median:.2f} s (median of {loads}; {min(took):.2f} to {max(took):.2f})")
+    of = f"median of {loads}; {min(took):.2f} to {max(took):.2f}; load of the machine {os.getloadavg()[0]:.1f}"
+    print(f"  data on screen after {median:.2f} s ({of})", flush=True)
     return median
 
 

@@ -147,16 +147,23 @@ def refresh(
         recording-status tasks refresh YZ4joOE4IwmFAAAT
     """
     with Service(url, key_file) as service, ThreadPoolExecutor(AT_ONCE) as some:
-        rows = list(some.map(lambda task_id: _refresh(service, task_id, wait), task_ids))
+        answers = list(some.map(lambda task_id: _refresh(service, task_id, wait), task_ids))
+    rows = [one for one in answers if not isinstance(one, Refused)]
     if as_json:
         for task in rows:
             typer.echo(to_json(task))
-    else:
+    elif rows:
         write_table(TASK_COLUMNS, rows)
+    if refused := [one.what for one in answers if isinstance(one, Refused)]:
+        raise Refused("; ".join(refused))
 
 
-def _refresh(service: Service, task_id: str, wait: int) -> Json:
-    return service.post(f"{_path(task_id)}/refresh", b"{}", params={"wait": wait} if wait else None, wait=wait)
+def _refresh(service: Service, task_id: str, wait: int) -> Json | Refused:
+    """One task's refusal spoils no other."""
+    try:
+        return service.post(f"{_path(task_id)}/refresh", b"{}", params={"wait": wait} if wait else None, wait=wait)
+    except Refused as error:
+        return error
 
 
 def _path(task_id: str) -> str:

@@ -90,7 +90,7 @@ def replay(
     """
     body: Json = {"since": moment(_SINCE, since), "only": "all" if everything else "undelivered", "dry_run": dry_run}
     if until is not None:
-        body["until"] = moment(_SINCE, until)
+        body["until"] = moment(_UNTIL, until)
     if types is not None:
         body["types"] = [one.strip() for one in types.split(",")]
     with Service(url, key_file) as service:
@@ -101,7 +101,7 @@ def replay(
         typer.echo(f"{answer['count']} {'would be sent' if dry_run else 'will be sent, behind live events'}")
 
 
-_SINCE = Filter("since", "", time=-1)
+_SINCE, _UNTIL = Filter("since", "", time=-1), Filter("until", "", time=-1)
 
 
 def _id_of(service: Service, subscription: str) -> str:
