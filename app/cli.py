@@ -249,7 +249,7 @@ def _greeting(settings: Settings, url: str, *, simulated: bool) -> str:
         lines += [
             "SIMULATED: no ZEGO_APP_ID is set, so the provider is the bundled simulator, and the database is",
             f"{DEMO_DATABASE}, started afresh. Nothing here is real. A few recordings are being followed:",
-            f"  curl {url}/v1/tasks",
+            f"  {url} in a browser, or: curl {url}/v1/tasks",
         ]
     return "\n".join(lines)
 

@@ -65,7 +65,7 @@ def create_app(service: Service) -> FastAPI:
     if answers:
         app.router.routes.insert(0, plain.PlainRoute(tasks.route_of(tasks.get_task)))
         app.include_router(pages.router)
-        app.mount("/assets", pages.Assets(directory=pages.WEB), name="assets")
+        app.mount("/assets", pages.Assets(), name="assets")
     problems.add_error_answers(app)
     app.add_middleware(edge.Edge, clock=service.clock, keyless=not service.settings.api_keys)
     return app

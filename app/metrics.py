@@ -83,7 +83,7 @@ SWEEP_FAILING = _gauge("sweep_failing", f"1: the provider's task list is refused
 
 # -- how far behind
 
-DUE = _gauge("polls_due", f"Polls that are due; counted up to 10000. {ALIKE}", "app_id")
+DUE = _gauge("polls_due", f"Polls that are due; of each class counted up to 10000. {ALIKE}", "app_id")
 OLDEST_DUE = _gauge("polls_oldest_due_age_seconds", f"How long the oldest due poll has been waiting. {ALIKE}", "app_id")
 DEADLINE_TASKS = _gauge(
     "deadline_tasks", f"Tasks whose window closes in the next 6 hours and that wait for a last look. {ALIKE}", "app_id"

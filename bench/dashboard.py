@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,8 @@ from app.clock import SystemClock
 from app.core.recording import NO_ATTENTION, Attention, Outcome, Polling, Status, Task, Tracking
 from app.core.told import CallbackEvent, LastCallback, Told
 from app.store import counts, schema
-from app.store.engine import Database
-from app.store.models import CallbackRow, PollRow, TaskRow, table_of
+from app.store.engine import Connection, Database
+from app.store.models import Base, CallbackRow, PollRow, TaskRow, UtcDateTime, table_of
 from app.store.rows import task_values
 from app.tracking.housekeeping import COUNTS, COUNTS_AT_ONCE
 from bench.world import RECORDING_STATUS, postgres, program
@@ -38,6 +40,9 @@ LIVE = 1000
 OVER = timedelta(days=10)
 LIMIT = 1.0
 BATCH = 5000
+LONG = timedelta(minutes=45)
+MADE = 10_000
+"""So many tasks that ended are made one by one; the others are copies of them, made by the database itself."""
 
 SHOWN = """() => {
   const filled = (id, wanted) => document.querySelector(`#${id} .body ${wanted}`) !== null;
@@ -50,16 +55,17 @@ ASKED = """() => performance.getEntriesByType("resource").filter((one) => one.in
   .map((one) => [new URL(one.name).pathname + new URL(one.name).search, one.startTime, one.responseEnd])"""
 
 
-def tasks(number: int, now: datetime) -> Iterator[Task]:
-    """So many, newest first."""
-    for place in range(number):
-        began = now - OVER * place / number - timedelta(minutes=50)
+def tasks(copies: int, now: datetime) -> Iterator[Task]:
+    """Those that are recorded, and those that ended in one part of the time: the other parts are copies of it."""
+    for place in range(LIVE + MADE):
+        is_live = place < LIVE
+        back = timedelta(minutes=50) * place / LIVE if is_live else OVER / copies * (place - LIVE) / MADE + LONG
         task = Task(
-            task_id=f"{place:016d}", app_id=1, registered_at=began, updated_at=began, room_id=f"room-{place // 3}",
-            labels={"team": "support"}, claim_no=20, began_at=began, status=Status.ONGOING, status_code=2,
-            polling=Polling(last_polled_at=now, poll_count=20),
+            task_id=f"{place:016d}", app_id=1, registered_at=now - back, updated_at=now - back,
+            room_id=f"room-{place // 3}", labels={"team": "support"}, claim_no=20, began_at=now - back,
+            status=Status.ONGOING, status_code=2, polling=Polling(last_polled_at=now, poll_count=20),
         )  # fmt: skip
-        yield task if place < LIVE else _ended(task, place, began + timedelta(minutes=45))
+        yield task if is_live else _ended(task, place, now - back + LONG)
 
 
 def _ended(task: Task, place: int, at: datetime) -> Task:
@@ -68,7 +74,7 @@ def _ended(task: Task, place: int, at: datetime) -> Task:
         "status": Status.COMPLETED,
         "status_code": 3,
         "tracking": Tracking.SETTLED,
-        "outcome": Outcome.LOST if lost else list(Outcome)[place % 3],
+        "outcome": Outcome.LOST if lost else Outcome.UPLOADED,
         "outcome_basis": "poll",
         "attention": Attention.LOST if lost else NO_ATTENTION,
         "ended_at": at,
@@ -87,14 +93,19 @@ async def fill(url: str, number: int) -> None:
     database = Database(url, clock)
     await schema.migrate(database)
     now = clock.now()
-    made = tasks(number, now)
-    while batch := [task for task, _ in zip(made, range(BATCH), strict=False)]:
+    copies = max(1, number // MADE)
+    made = tasks(copies, now)
+    while batch := list(islice(made, BATCH)):
         async with database.write(durable=False) as connection:
             await connection.execute(insert(table_of(TaskRow)), [task_values(task) for task in batch])
             if polls := [_poll(task, now) for task in batch if task.tracking is Tracking.ACTIVE]:
                 await connection.execute(insert(table_of(PollRow)), polls)
             if callbacks := [_callback(task, event) for task in batch if task.ended_at for event in (5, 1)]:
                 await connection.execute(insert(table_of(CallbackRow)), callbacks)
+    for copy in range(1, copies):
+        async with database.write(durable=False) as connection:
+            for row in (TaskRow, CallbackRow):
+                await _copy(connection, row, copy, OVER / copies * copy)
     drawn = 1
     while drawn:  # as housekeeping does, once a minute
         async with database.write() as connection:
@@ -105,6 +116,26 @@ async def fill(url: str, number: int) -> None:
             await connection.execute(text("VACUUM ANALYZE"))  # as a server does by itself within minutes
     await database.checkpoint()
     await database.close()
+
+
+async def _copy(connection: Connection, row: type[Base], copy: int, back: timedelta) -> None:
+    """Once more all that ended, so much earlier and under other ids."""
+    if connection.dialect.name == "sqlite":
+        at, task_id = "strftime('%Y-%m-%d %H:%M:%f000', {0}, '-{1} seconds')", "printf('%016d', task_id + {0})"
+    else:
+        at, task_id = "{0} - interval '{1} seconds'", "lpad((task_id::bigint + {0})::text, 16, '0')"
+    task_id = task_id.format(copy * MADE)
+    values = {column.name: column.name for column in table_of(row).columns if column.name != "id"}
+    values["task_id"] = task_id
+    for column in table_of(row).columns:
+        if isinstance(column.type, UtcDateTime):
+            values[column.name] = at.format(column.name, back.total_seconds())
+        elif column.name in ("signed", "said"):
+            values[column.name] = f"replace({column.name}, task_id, {task_id})"
+    await connection.exec_driver_sql(
+        f"INSERT INTO {row.__tablename__} ({', '.join(values)}) SELECT {', '.join(values.values())} "
+        f"FROM {row.__tablename__} WHERE task_id BETWEEN '{LIVE:016d}' AND '{LIVE + MADE - 1:016d}'"
+    )
 
 
 def _poll(task: Task, now: datetime) -> dict[str, Any]:
@@ -154,7 +185,8 @@ async def measure(engine: str, url: str, folder: Path, number: int, loads: int) 
         took = await load(address, loads)
         await service.stop()
     median = statistics.median(took)
-    print(f"  data on screen after {median:.2f} s (median of {loads}; {min(took):.2f} to {max(took):.2f})")
+    of = f"median of {loads}; {min(took):.2f} to {max(took):.2f}; load of the machine {os.getloadavg()[0]:.1f}"
+    print(f"  data on screen after {median:.2f} s ({of})", flush=True)
     return median
 
 

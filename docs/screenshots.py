@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.async_api import Browser
+from playwright.async_api import Page
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -32,6 +32,7 @@ from tests.world import APP, SECRET
 FOLDER = Path(__file__).parent / "screenshots"
 LARGEST = 250 * 1024
 QUICK = 30
+KEY = "secret-of-nobody"
 CALLBACK_SECRET = "callback-secret-of-app-1"
 WHILE = 75.0
 """Seconds until there is something to see; the chart of the last hour has bars of a minute."""
@@ -46,25 +47,23 @@ LIVES = ["normal"] * 6 + ["paused", "idle_end", "backup", "lost_file", "no_files
 
 @dataclass(frozen=True)
 class Camera:
-    """Takes pictures of a page. ``speed``: how much faster than life the provider lives."""
+    """Takes pictures of what a page shows."""
 
-    browser: Browser
+    page: Page
     folder: Path
-    speed: float
 
-    async def shoot(self, url: str, name: str, path: str, until: str) -> None:
+    async def shoot(self, name: str, until: str) -> None:
         """Of each kind, once there is something at ``until``."""
-        await asyncio.gather(*(self._shoot(url, name, kind, path, until) for kind in KINDS))
-
-    async def _shoot(self, url: str, name: str, kind: str, path: str, until: str) -> None:
-        async with open_page(self.browser, url, path, **KINDS[kind]) as page:
-            await page.locator(until).first.wait_for(timeout=30_000)
-            await page.wait_for_timeout(1000 if self.speed == 1 else 200)
+        await self.page.locator(until).first.wait_for(timeout=30_000)
+        await self.page.wait_for_load_state("networkidle" if name == "documentation" else "load")
+        for kind, looks in KINDS.items():
+            await self.page.set_viewport_size(looks["viewport"])
+            await self.page.emulate_media(color_scheme=looks["color_scheme"])
             file = self.folder / f"{name}-{kind}.png"
-            await page.screenshot(path=file, animations="disabled")
-        size = file.stat().st_size
-        print(f"{file.name}: {size // 1024} KiB")
-        assert size <= LARGEST, f"{file} is larger than {LARGEST} bytes"
+            await self.page.screenshot(path=file, animations="disabled")
+            size = file.stat().st_size
+            print(f"{file.name}: {size // 1024} KiB")
+            assert size <= LARGEST, f"{file} is larger than {LARGEST} bytes"
 
 
 def main(folder: Path, speed: float) -> None:
@@ -77,39 +76,32 @@ def main(folder: Path, speed: float) -> None:
 
 
 async def take_all(folder: Path, speed: float) -> None:
-    async with open_browser() as browser:
-        camera = Camera(browser, folder, speed)
-        await asyncio.gather(_open_to_all(camera), _behind_a_key(camera))
-
-
-async def _open_to_all(camera: Camera) -> None:
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url, simulator = await _start(stack, folder, camera.speed)
-        await camera.shoot(url, "begin", "/", "#begin pre")
-        tasks = await _live(url, simulator, camera.speed)
-        growing = tasks[LIVES.index("growing")]
+        url, simulator = await _start(stack, speed)
+        browser = await stack.enter_async_context(open_browser())
+        page = await stack.enter_async_context(open_page(browser, url))
+        camera = Camera(page, folder)
+        await camera.shoot("key", "#key")
+        await page.locator("#key").fill(KEY)
+        await page.keyboard.press("Enter")
+        await camera.shoot("begin", "#begin pre")
+        tasks = await _live(url, simulator, speed)
+        await camera.shoot("overview", "#attention tbody tr")
         for name, path, until in (
-            ("overview", "/", "#attention tbody tr"),
-            ("task", f"/#/tasks/{growing}", "svg.track"),
+            ("task", f"/#/tasks/{tasks[LIVES.index('growing')]}", "svg.track"),
             ("search", "/#/search?q=user_1", "main tbody tr"),
             ("documentation", "/docs", ".opblock"),
         ):
-            await camera.shoot(url, name, path, until)
+            await page.goto(path)
+            await camera.shoot(name, until)
 
 
-async def _behind_a_key(camera: Camera) -> None:
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url, _ = await _start(stack, folder, camera.speed, API_KEYS="screenshots:read:secret-of-nobody")
-        await camera.shoot(url, "key", "/", "#key")
-
-
-async def _start(stack: AsyncExitStack, folder: Path, speed: float, **env: str) -> tuple[str, Simulator]:
+async def _start(stack: AsyncExitStack, speed: float) -> tuple[str, Simulator]:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     simulator = Simulator({APP: SECRET}, callback_secrets={APP: CALLBACK_SECRET}, speed=speed)
     simulator.faults = simulator.faults.merged({"rtt": 0.1, "jitter": 0.05})
     provider = await stack.enter_async_context(serve(simulator))
-    env = environment(folder, provider.url, ZEGO_CALLBACK_SECRET=CALLBACK_SECRET, **env)
+    env = environment(folder, provider.url, ZEGO_CALLBACK_SECRET=CALLBACK_SECRET, API_KEYS=f"screenshots:write:{KEY}")
     process = await stack.enter_async_context(program(folder, "serve", "--port", "0", env=env))
     await process.until_ready()
     await stack.enter_async_context(send_callbacks(simulator, f"{process.url}/v1/callbacks/zego"))
@@ -119,7 +111,7 @@ async def _start(stack: AsyncExitStack, folder: Path, speed: float, **env: str) 
 async def _live(url: str, simulator: Simulator, speed: float) -> list[str]:
     """Let recordings begin and end, one after the other; the last ones go on."""
     tasks = []
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}) as client:
         for number, life in enumerate(LIVES):
             long = number >= len(LIVES) - 4
             task = simulator.start(

@@ -115,6 +115,13 @@ def test_alerts_and_dashboard_ask_for_metrics_and_labels_that_are_told(expressio
             assert name in BY_PROMETHEUS or REGISTRY.get_sample_value(name) is not None
 
 
+@pytest.mark.parametrize("name", [family.name for one in OURS for family in one.describe()])
+def test_every_metric_is_asked_for_or_explained(name: str) -> None:
+    asked = [*ASKED, *(alert["expr"] for alert in ALERTS)]
+    written = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+    assert any(re.search(rf"\b{name}(_\w+)?\b", text) for text in (*asked, written)), name
+
+
 def test_every_question_of_the_dashboard_is_one_that_prometheus_can_read(tmp_path: Path) -> None:
     filled_in = {"$__rate_interval": "2m", "$app_id": ".*"}
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from html import escape
+from mimetypes import guess_type
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers
+from starlette.staticfiles import NotModifiedResponse
+from starlette.types import Scope
 
 from app.api.keys import TheService
 from app.api.problems import ADVICE, STATUS_OF, TITLES
@@ -41,12 +45,27 @@ router = APIRouter(include_in_schema=False)
 
 
 class Assets(StaticFiles):
-    """What the pages are made of. Browsers ask each time whether it is still so: parts of two versions never mix."""
+    """What the pages are made of, read once: a page asks for a dozen files at the same moment.
 
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
+    Browsers ask each time whether it is still so: parts of two versions never mix.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(directory=WEB)
+        files = {file.relative_to(WEB).as_posix(): file.read_bytes() for file in WEB.rglob("*") if file.is_file()}
+        self._answers = {path: _kept(path, content) for path, content in files.items()}
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        answer = self._answers.get(path)
+        if answer is None or scope["method"] not in ("GET", "HEAD"):
+            return await super().get_response(path, scope)
+        is_known = self.is_not_modified(answer.headers, Headers(scope=scope))
+        return NotModifiedResponse(answer.headers) if is_known else answer
+
+
+def _kept(path: str, content: bytes) -> Response:
+    headers = {"Cache-Control": "no-cache", "ETag": f'"{sha256(content).hexdigest()[:32]}"'}
+    return Response(content, headers=headers, media_type=guess_type(path)[0])
 
 
 @router.get("/")

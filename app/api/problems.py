@@ -193,7 +193,7 @@ def fault_of(fault: Mapping[str, Any]) -> Fault:
     """One of the framework's faults in our words."""
     if fault["type"] == "json_invalid":  # its place is a number of characters, not a pointer
         return Fault("", f"is not JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}")
-    return Fault(pointer(fault["loc"]), str(fault["msg"]))
+    return Fault(pointer(fault["loc"]), str(fault["msg"]).removeprefix("Value error, "))
 
 
 def pointer(place: Sequence[str | int]) -> str:

@@ -80,7 +80,7 @@ class DetectionOut(Out):
 class BacklogOut(Out):
     """Polls that are due now."""
 
-    due: Annotated[int, Field(description="How many.")]
+    due: Annotated[int, Field(description="How many; of each class counted up to 10,000.")]
     due_by_class: Annotated[
         dict[str, int],
         Field(
@@ -136,7 +136,7 @@ class AppOut(Out):
 
 
 class CallbackCounts(Out):
-    """Callbacks of the last 24 hours by verdict; those refused by this process since its start by reason."""
+    """Callbacks of the last 24 hours (to 10 minutes) by verdict; those refused here since the start by reason."""
 
     accepted: Annotated[int, Field(description="New ones.")] = 0
     repeat: Annotated[int, Field(description="Came before, word for word.")] = 0
@@ -147,8 +147,10 @@ class CallbackCounts(Out):
 class DeliveryCounts(Out):
     """Webhooks on their way."""
 
-    pending: Annotated[int, Field(description="How many wait or are tried again.")]
-    oldest_pending_seconds: Annotated[float | None, Field(description="Seconds the longest has been waiting.")]
+    pending: Annotated[int, Field(description="How many wait or are tried again; counted up to 10,000.")]
+    oldest_pending_seconds: Annotated[
+        float | None, Field(description="Seconds the longest of those counted has been waiting.")
+    ]
     failed: Annotated[int, Field(description="Given up, of those queued in the last 24 hours.")]
 
 

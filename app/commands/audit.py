@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.commands.filters import Filter, filtered
-from app.commands.output import Column, when, write_table
+from app.commands.output import Column, when, write_list
 from app.commands.service import AsJson, Json, KeyFile, Service, Url, plainly, to_json
 
 _TIME = "A time with its offset, or how long ago: 15m, 2h, 3d."
@@ -47,14 +47,5 @@ def audit(
     """
     with Service(url, key_file) as service:
         found = service.items("/v1/audit", filters, limit=limit or None)
-        if as_json:
-            for one in found:
-                typer.echo(to_json(one))
-            return
-        rows = list(found)
-    if not rows:
-        typer.echo("No line matches." if filters else "Nobody did anything yet.", err=True)
-        return
-    write_table(_COLUMNS, rows)
-    if len(rows) == limit:
-        typer.echo(f"There may be more than these {limit}: --limit 0 lists all.", err=True)
+        none = "No line matches." if filters else "Nobody did anything yet."
+        write_list(_COLUMNS, found, limit=limit, as_json=as_json, none=none)

@@ -117,11 +117,14 @@ def _parameter(one: Filter) -> inspect.Parameter:
 
 def moment(filter: Filter, text: str) -> str:
     """A time as the API takes it. Raises Failed."""
+    option = f"--{filter.name.replace('_', '-')}"
     found = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
     if found is None:
+        if not re.match(r"\d{4}-", text.strip()):
+            raise Failed(f"{option}: {text!r} is no time", "2026-01-31T18:00:00Z, or a length: 90s, 15m, 2h, 3d, 1w")
         return text
     length = timedelta(**{_UNITS[found[2]]: int(found[1])})
     try:
         return (wall_time() + filter.time * length).isoformat(timespec="milliseconds")
     except OverflowError as error:
-        raise Failed(f"--{filter.name.replace('_', '-')}: {text} reaches beyond all calendars") from error
+        raise Failed(f"{option}: {text} reaches beyond all calendars") from error

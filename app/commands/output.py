@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from app.clock import wall_time
-from app.commands.service import Json
+from app.commands.service import Json, to_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,6 +71,21 @@ def write_table(columns: Sequence[Column], items: Sequence[Json]) -> None:
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     for row in rows:
         typer.echo("  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip())
+
+
+def write_list(columns: Sequence[Column], found: Iterable[Json], *, limit: int, as_json: bool, none: str) -> None:
+    """A list: a table, or JSON as it comes, one object a line. Where there are ``limit`` items, there may be more."""
+    if as_json:
+        for item in found:
+            typer.echo(to_json(item))
+        return
+    items = list(found)
+    if not items:
+        typer.echo(none, err=True)
+        return
+    write_table(columns, items)
+    if len(items) == limit:
+        typer.echo(f"There may be more than these {limit}: --limit 0 lists all.", err=True)
 
 
 def width() -> int:

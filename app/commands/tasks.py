@@ -10,7 +10,7 @@ import typer
 
 from app.commands import output
 from app.commands.filters import TASK_FILTERS, filtered
-from app.commands.output import FILE_COLUMNS, TASK_COLUMNS, Column, safe, when, write_table
+from app.commands.output import FILE_COLUMNS, TASK_COLUMNS, Column, safe, when, write_list, write_table
 from app.commands.service import AsJson, Json, KeyFile, Refused, Service, Url, plainly, to_json
 
 tasks = typer.Typer(help="Look at registered tasks and steer them.", no_args_is_help=True)
@@ -47,17 +47,8 @@ def list_tasks(
     """
     with Service(url, key_file) as service:
         found = service.items("/v1/tasks", {**filters, "order": order}, limit=limit or None)
-        if as_json:
-            for task in found:
-                typer.echo(to_json(task))
-            return
-        rows = list(found)
-    if not rows:
-        typer.echo("No task matches." if filters else "No task is registered yet.", err=True)
-        return
-    write_table(TASK_COLUMNS, rows)
-    if len(rows) == limit:
-        typer.echo(f"There may be more than these {limit}: --limit 0 lists all.", err=True)
+        none = "No task matches." if filters else "No task is registered yet."
+        write_list(TASK_COLUMNS, found, limit=limit, as_json=as_json, none=none)
 
 
 @tasks.command("show")
@@ -156,16 +147,23 @@ def refresh(
         recording-status tasks refresh YZ4joOE4IwmFAAAT
     """
     with Service(url, key_file) as service, ThreadPoolExecutor(AT_ONCE) as some:
-        rows = list(some.map(lambda task_id: _refresh(service, task_id, wait), task_ids))
+        answers = list(some.map(lambda task_id: _refresh(service, task_id, wait), task_ids))
+    rows = [one for one in answers if not isinstance(one, Refused)]
     if as_json:
         for task in rows:
             typer.echo(to_json(task))
-    else:
+    elif rows:
         write_table(TASK_COLUMNS, rows)
+    if refused := [one.what for one in answers if isinstance(one, Refused)]:
+        raise Refused("; ".join(refused))
 
 
-def _refresh(service: Service, task_id: str, wait: int) -> Json:
-    return service.post(f"{_path(task_id)}/refresh", b"{}", params={"wait": wait} if wait else None, wait=wait)
+def _refresh(service: Service, task_id: str, wait: int) -> Json | Refused:
+    """One task's refusal spoils no other."""
+    try:
+        return service.post(f"{_path(task_id)}/refresh", b"{}", params={"wait": wait} if wait else None, wait=wait)
+    except Refused as error:
+        return error
 
 
 def _path(task_id: str) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from app.commands.filters import Filter, filtered, moment
-from app.commands.output import Column, when, write_table
+from app.commands.output import Column, when, write_list
 from app.commands.service import AsJson, Json, KeyFile, Refused, Service, Url, plainly, to_json
 
 SUBSCRIPTION = "The subscription's name or id."
@@ -64,17 +64,8 @@ def deliveries(
         if subscription is not None:
             filters = {**filters, "subscription_id": _id_of(service, subscription)}
         found = service.items("/v1/deliveries", filters, limit=limit or None)
-        if as_json:
-            for one in found:
-                typer.echo(to_json(one))
-            return
-        rows = list(found)
-    if not rows:
-        typer.echo("No delivery matches." if filters else "Nothing was delivered yet.", err=True)
-        return
-    write_table(_COLUMNS, rows)
-    if len(rows) == limit:
-        typer.echo(f"There may be more than these {limit}: --limit 0 lists all.", err=True)
+        none = "No delivery matches." if filters else "Nothing was delivered yet."
+        write_list(_COLUMNS, found, limit=limit, as_json=as_json, none=none)
 
 
 @plainly
@@ -99,7 +90,7 @@ def replay(
     """
     body: Json = {"since": moment(_SINCE, since), "only": "all" if everything else "undelivered", "dry_run": dry_run}
     if until is not None:
-        body["until"] = moment(_SINCE, until)
+        body["until"] = moment(_UNTIL, until)
     if types is not None:
         body["types"] = [one.strip() for one in types.split(",")]
     with Service(url, key_file) as service:
@@ -110,7 +101,7 @@ def replay(
         typer.echo(f"{answer['count']} {'would be sent' if dry_run else 'will be sent, behind live events'}")
 
 
-_SINCE = Filter("since", "", time=-1)
+_SINCE, _UNTIL = Filter("since", "", time=-1), Filter("until", "", time=-1)
 
 
 def _id_of(service: Service, subscription: str) -> str:

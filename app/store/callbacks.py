@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, insert, literal_column, select, text, update
 
 from app.store.engine import Connection
 from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
@@ -182,16 +182,6 @@ async def list_callbacks(
         limit=limit,
     )
     return Page([Stored(**one._mapping) for one in found.items], found.more)
-
-
-async def count_by_verdict(connection: Connection, *, since: datetime) -> dict[str, int]:
-    """How many came since then."""
-    statement = (
-        select(_CALLBACKS.c.verdict, func.count())
-        .where(_CALLBACKS.c.received_at >= since)
-        .group_by(_CALLBACKS.c.verdict)
-    )
-    return {row[0]: row[1] for row in await connection.execute(statement)}
 
 
 _SHOWN: list[Any] = [

@@ -19,6 +19,9 @@ from app.store.tasks import upsert
 _TASKS, _CALLS = table_of(TaskCountRow), table_of(CallCountRow)
 _STATE = (_TASKS.c.tracking, _TASKS.c.status, _TASKS.c.outcome)
 
+COUNTED = 10_000
+"""Of what is not counted as it happens, such as what waits: it is counted no further, so that no look is slow."""
+
 Calls = Mapping[tuple[int, datetime, Urgency], int]
 """Numbers of calls by app, beginning of the step of time, and class."""
 

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, func, literal_column, or_, select, update
 
 from app.core.deliveries import Attempt, DeliveryStatus
 from app.store import pages
+from app.store.counts import COUNTED
 from app.store.deliveries import PENDING, _row, due
 from app.store.engine import Connection
 from app.store.events import StoredEvent
@@ -50,7 +51,10 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outbox:
-    """``pending``: waiting to be sent, ``oldest`` since then; ``failed``: given up since a given time."""
+    """``pending``: waiting to be sent, ``oldest`` since then; ``failed``: given up since a given time.
+
+    Counted up to ``COUNTED``: ``oldest`` is of those that were counted.
+    """
 
     pending: int
     oldest: datetime | None
@@ -60,9 +64,10 @@ class Outbox:
 async def outbox(connection: Connection, *, since: datetime) -> Outbox:
     """How the deliveries stand."""
     row = _ROWS.c
-    waiting = select(func.count(), func.min(row.created_at)).where(row.next_attempt_at.is_not(None))
-    pending, oldest = (await connection.execute(waiting)).one()
-    given_up = select(func.count()).where(row.created_at > since, row.status == DeliveryStatus.FAILED.value)
+    waiting = select(row.created_at).where(row.next_attempt_at.is_not(None)).limit(COUNTED).subquery()
+    pending, oldest = (await connection.execute(select(func.count(), func.min(waiting.c.created_at)))).one()
+    failed = row.status == DeliveryStatus.FAILED.value
+    given_up = select(func.count()).where(row.created_at > since, failed)
     return Outbox(pending=pending, oldest=oldest, failed=(await connection.execute(given_up)).scalar_one())
 
 

@@ -1,4 +1,4 @@
-"""What became of the tasks that ended lately, counted by time, and how their ends came to be known."""
+"""What became of the tasks that ended lately, and callbacks, counted by time; how ends came to be known."""
 
 from __future__ import annotations
 
@@ -41,12 +41,19 @@ def _postgresql_text(element: Any, compiler: Any, **kw: Any) -> str:
 
 async def count(connection: Connection, *, since: datetime, digits: int) -> list[tuple[str, str, int]]:
     """How many tasks closed since then, by the first ``digits`` characters of the time in UTC, and by outcome."""
-    at = func.substr(utc_text(_TASKS.c.closed_at), 1, digits).label("at")
-    statement = (
-        select(at, _TASKS.c.outcome, func.count())
-        .where(_TASKS.c.closed_at >= since, _TASKS.c.outcome.is_not(None))
-        .group_by(at, _TASKS.c.outcome)
-    )
+    return await _count(connection, _TASKS.c.closed_at, _TASKS.c.outcome, since=since, digits=digits)
+
+
+async def count_callbacks(connection: Connection, *, since: datetime, digits: int) -> list[tuple[str, str, int]]:
+    """How many callbacks came since then, by the first ``digits`` characters of the time in UTC, and by verdict."""
+    return await _count(connection, _CALLBACKS.c.received_at, _CALLBACKS.c.verdict, since=since, digits=digits)
+
+
+async def _count(
+    connection: Connection, time: ColumnElement[Any], word: ColumnElement[Any], *, since: datetime, digits: int
+) -> list[tuple[str, str, int]]:
+    at = func.substr(utc_text(time), 1, digits).label("at")
+    statement = select(at, word, func.count()).where(time >= since, word.is_not(None)).group_by(at, word)
     return [(row[0], row[1], row[2]) for row in await connection.execute(statement)]
 
 

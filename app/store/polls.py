@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
     ScalarSelect,
     and_,
     bindparam,
@@ -28,6 +29,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from app.core.schedule import CLOSING_EDGES, EARLY, Plan, Urgency
 from app.store.bell import POLLS as POLLS_DUE
 from app.store.bell import ring
+from app.store.counts import COUNTED
 from app.store.engine import Connection
 from app.store.models import PollRow, TaskRow, table_of
 from app.store.tasks import INSERT, upsert
@@ -291,7 +293,7 @@ async def load(connection: Connection, app_id: int, *, now: datetime, vouched: b
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Polls that are due now, by class; ``oldest``: since when the longest has been waiting."""
+    """Polls that are due now, of each class up to ``COUNTED``; ``oldest``: since when the longest has been waiting."""
 
     by_class: dict[Urgency, int]
     oldest: datetime | None
@@ -301,15 +303,18 @@ class Backlog:
         return sum(self.by_class.values())
 
 
-async def backlog(connection: Connection, app_id: int, *, now: datetime, at_most: int | None = None) -> Backlog:
-    """How far an app's polls are behind; counted no further than to ``at_most``."""
-    is_due = (PollRow.app_id == app_id, PollRow.urgency.in_(_STORED), PollRow.next_poll_at <= now)
-    due = select(POLLS.c.urgency).where(*is_due).limit(at_most).subquery()
-    counts = await connection.execute(select(due.c.urgency, func.count()).group_by(due.c.urgency))
-    dates = filter(None, (await connection.execute(_OLDEST, {"of_app": app_id, "now": now})).one())
-    return Backlog({Urgency(row[0]): row[1] for row in counts}, min(dates, default=None))
+async def backlog(connection: Connection, app_id: int, *, now: datetime) -> Backlog:
+    """How far an app's polls are behind."""
+    row = (await connection.execute(_BACKLOG, {"of_app": app_id, "now": now, "most": COUNTED})).one()
+    numbers, dates = row[: len(_STORED)], filter(None, row[len(_STORED) :])
+    return Backlog(
+        {urgency: number for urgency, number in zip(_STORED, numbers, strict=True) if number}, min(dates, default=None)
+    )
 
 
-# One look into the index for each class: over all classes at once it would read everything that is due.
+# A look into the index for each class: over all classes at once it would read everything that is due.
 _FIRST = select(POLLS.c.next_poll_at).order_by(POLLS.c.next_poll_at).limit(1)
-_OLDEST = select(*(_FIRST.where(*_due(urgency)).scalar_subquery() for urgency in _STORED))
+_SOME = select(POLLS.c.next_poll_at).limit(bindparam("most", type_=Integer))
+_NUMBERS = (select(func.count()).select_from(_SOME.where(*_due(urgency)).subquery()) for urgency in _STORED)
+_DATES = (_FIRST.where(*_due(urgency)) for urgency in _STORED)
+_BACKLOG = select(*(one.scalar_subquery() for one in (*_NUMBERS, *_DATES)))

@@ -32,9 +32,6 @@ LOOK_EVERY = 5.0
 PATIENCE = 2.0
 """Seconds that a scrape waits for the database."""
 
-DUE_COUNTED = 10_000
-"""Counted no further, so that no look becomes slow."""
-
 LAG_EVERY = 0.5
 
 
@@ -102,10 +99,7 @@ class Gauges:
                     for budgets in (self._budgets, self._list_budgets)
                     for app_id, budget in budgets.items()
                 }
-                backlogs = {
-                    app_id: await polls.backlog(connection, app_id, now=now, at_most=DUE_COUNTED)
-                    for app_id in self._budgets
-                }
+                backlogs = {app_id: await polls.backlog(connection, app_id, now=now) for app_id in self._budgets}
                 found = {app_id: await sweeps.find(connection, app_id) for app_id in self._budgets}
                 tasks = await counts.tasks(connection)
         except DatabaseUnavailable:  # counted where it is raised

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,6 @@ from app.core.detection import Ending, Noticed, noticed
 from app.core.schedule import Pace, Urgency
 from app.core.told import CallbackEvent
 from app.provider.callbacks import numbers_of
-from app.store import callbacks as callback_store
 from app.store import counts, outcomes, polls, sweeps
 from app.store.delivery_lists import Outbox, outbox
 from app.store.engine import Connection, Database
@@ -38,6 +38,12 @@ ENDINGS = 2000
 
 ON_THE_WAY = timedelta(seconds=30)
 """How long a callback may take, the provider's two retries included, before it counts as lost."""
+
+LATE = timedelta(minutes=1)
+"""What came longer ago stands in the database; nothing is added there any more."""
+
+_DIGITS = len("2026-11-26 15:4")
+"""Of a time, so that steps of ten minutes have the same."""
 
 _UPLOADS = numbers_of(CallbackEvent.UPLOAD_FINISHED)
 _ENDS = _UPLOADS + numbers_of(CallbackEvent.ENDED, CallbackEvent.STOPPED, CallbackEvent.ENDED_ABNORMALLY)
@@ -103,6 +109,7 @@ class Statistics:
         self._budgets, self._list_budgets, self._spending, self._sweeping = budgets, list_budgets, spending, sweeping
         self._endings: tuple[float, Mapping[int, list[Ending]]] | None = None
         self._ended: dict[Span, tuple[float, list[Ended]]] = {}
+        self._called: tuple[datetime, Mapping[tuple[str, str], int]] = (datetime.min.replace(tzinfo=UTC), {})
 
     async def collect(self) -> Numbers:
         """As of now."""
@@ -112,10 +119,23 @@ class Statistics:
                 at=now,
                 tasks=await counts.tasks(connection),
                 apps=[await self._app(connection, app_id, now=now) for app_id in self._budgets],
-                callbacks=await callback_store.count_by_verdict(connection, since=now - DAY),
+                callbacks=await self._count_callbacks(connection, now=now),
                 refused=dict(self._callbacks.refused),
                 outbox=await outbox(connection, since=now - DAY),
             )
+
+    async def _count_callbacks(self, connection: Connection, *, now: datetime) -> Mapping[str, int]:
+        """By verdict, of the last day, in steps of ten minutes: those of a step that is over are counted once."""
+        until, counted = self._called
+        oldest, over = _step(now - DAY), _step(now - LATE)
+        since = max(oldest, min(until, over))
+        new = await outcomes.count_callbacks(connection, since=since, digits=_DIGITS)
+        kept = {key: number for key, number in counted.items() if _text(oldest) <= key[0] < _text(since)}
+        self._called = (over, kept | {(at, verdict): number for at, verdict, number in new})
+        by_verdict = Counter[str]()
+        for (_, verdict), number in self._called[1].items():
+            by_verdict[verdict] += number
+        return by_verdict
 
     async def ended(self, span: Span) -> list[Ended]:
         """What became of the tasks that ended in the last hour, by minutes, or day, by hours; oldest first."""
@@ -170,3 +190,11 @@ class Statistics:
             return "failing"
         late = sweep.next_at < now - timedelta(seconds=10)
         return "idle" if late or sweep.completed_at is None else "working"
+
+
+def _step(moment: datetime) -> datetime:
+    return moment.replace(minute=moment.minute // 10 * 10, second=0, microsecond=0)
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M")[:_DIGITS]

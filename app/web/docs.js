@@ -37,4 +37,8 @@ async function show() {
   });
 }
 
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const dim = () => document.documentElement.classList.toggle("dark-mode", dark.matches); // Swagger UI's own word
+dark.addEventListener("change", dim);
+dim();
 show();

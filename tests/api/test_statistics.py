@@ -8,12 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
 from app.core.recording import FileStatus, SeenFile, Status
 from app.core.schedule import Urgency
 from app.errors import DatabaseUnavailable
 from app.provider.simulator import Server
 from app.store import polls
+from app.store.models import CallbackRow
 from app.store.polls import NewPoll
 from app.wiring import Service, open_service
 from tests.api.test_callbacks import CALLBACK_SECRET, DOOR, members
@@ -167,3 +169,31 @@ async def test_without_a_callback_secret_no_callback_is_missed(settings: MakeSet
         clock.advance(60)
         detection = (await app_of(client))["detection"]
     assert (detection["ended"], detection["lost_callbacks"]) == (1, None)
+
+
+# -- callbacks of the last day
+
+
+async def test_callbacks_count_for_a_day_and_those_of_steps_that_are_over_are_not_read_again(
+    client: httpx.AsyncClient, service: Service, clock: HandClock
+) -> None:
+    async def accepted() -> int:
+        return int((await client.get("/v1/stats")).json()["callbacks"]["accepted"])
+
+    async def receive(number: int) -> None:
+        assert (await client.post(DOOR, json=members(clock, 5, number))).status_code == 200
+
+    await receive(1)
+    assert await accepted() == 1
+    await receive(2)
+    assert await accepted() == 2
+    clock.advance(20 * 60)
+    assert await accepted() == 2
+    async with service.database.write() as connection:
+        await connection.execute(delete(CallbackRow))
+    await receive(3)
+    assert (await accepted(), await accepted()) == (3, 3)
+    clock.advance(24 * 3600 - 5 * 60)
+    assert await accepted() == 1
+    clock.advance(15 * 60)
+    assert await accepted() == 0

@@ -101,6 +101,8 @@ async def test_a_refresh_shows_the_task_as_the_poll_left_it(command: Command, se
     assert ran.code == 0
     assert json.loads(ran.out)["outcome"] == "uploaded"
     assert (await command("tasks", "refresh", task_id(0), "--wait", "0")).code == 0
+    ran = await command("tasks", "refresh", task_id(9), task_id(0), "--wait", "0")
+    assert (ran.code, task_id(0) in ran.out, task_id(9) in ran.said) == (1, True, True)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +115,7 @@ async def test_a_refresh_shows_the_task_as_the_poll_left_it(command: Command, se
         ({"RECORDING_STATUS_KEY": ""}, [], "no key was given"),
         ({"RECORDING_STATUS_KEY": "a-wrong-key-given"}, [], "not one of the service's"),
         ({}, ["--key-file", "missing"], "cannot read the key"),
+        ({}, ["--updated-after", "yesterday"], "--updated-after: 'yesterday' is no time"),
         ({}, ["--key-file", "."], "cannot read the key"),
     ],
 )

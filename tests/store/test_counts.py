@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, text, update
 
 from app.core.recording import FileStatus, Status
 from app.core.schedule import Urgency
-from app.store import counts, schema
+from app.store import counts, polls, schema
 from app.store.engine import Database
 from app.store.models import TaskRow
 from app.store.models_counts import TaskCountRow
 from app.wiring import Service
 from tests.store.test_migrations import fill
-from tests.world import NOON, observe, register, seen_file, task_id
+from tests.world import APP, NOON, observe, register, seen_file, task_id
 
 
 async def counted(database: Database) -> dict[str, dict[str, int]]:
@@ -140,3 +141,32 @@ async def test_calls_of_several_processes_add_up_and_are_forgotten(service: Serv
     async with service.database.write() as connection:
         await counts.forget_calls(connection, before=NOON + step)
     assert await found(since=NOON - step, until=NOON + 2 * step) == {routine: 4}
+
+
+# -- what waits
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound of counting: in the statements it is a parameter, so they can be run with another."""
+
+
+async def test_what_is_due_is_counted_by_looks_into_an_index_and_up_to_a_bound(
+    service: Service, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polls, "COUNTED", 20)
+    await register(client, 1)
+    await client.post("/v1/tasks/batch", json={"tasks": [{"task_id": task_id(number)} for number in range(2, 32)]})
+    now = service.clock.now()
+    async with service.database.read() as connection:
+        backlog = await polls.backlog(connection, APP, now=now)
+        assert backlog == polls.Backlog({Urgency.HURRIED: 1, Urgency.BATCH: 20}, now)
+        statement = polls._BACKLOG.params(of_app=APP, now=now, most=20)
+        sql = statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+        explain = "EXPLAIN QUERY PLAN "
+        if connection.dialect.name == "postgresql":
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))  # it would be right for so few
+            explain = "EXPLAIN "
+        plan = str((await connection.exec_driver_sql(f"{explain}{sql}")).all())
+    assert "ix_polls_app_id_urgency_next_poll_at" in plan
+    assert not re.search("Seq Scan|SCAN polls|Sort|TEMP B-TREE", plan)

@@ -3,7 +3,7 @@
 import { Refused, get, getIfThere, keyIsKept, readiness } from "./api.js";
 import { outcomesChart } from "./chart.js";
 import { h, show } from "./dom.js";
-import { appPanel, callbacksPanel, deliveriesPanel, healthPanel } from "./panels.js";
+import { appPanel, callbacksPanel, deliveriesPanel, healthPanel, tasksPanel } from "./panels.js";
 import { eventsTable, tasksTable } from "./tables.js";
 
 const NEWEST = 15;
@@ -32,6 +32,7 @@ export function overview(place, { failed, changes }) {
   place.replaceChildren(
     h("h1", { class: "unseen" }, "Overview"),
     section("begin", "How to begin"), section("health", "Health"), section("apps", "Call budget and backlog"),
+    section("tasks", "Tasks"),
     section("attention", "Needs a person"), section("outcomes", "Ended lately", periods),
     section("newest", "Newest tasks"), section("callbacks", "Callbacks"), section("deliveries", "Webhooks"),
     section("changes", "Changes since this page was opened"));
@@ -54,9 +55,10 @@ export function overview(place, { failed, changes }) {
       show(body("callbacks"), callbacksPanel(stats.callbacks, stats.apps));
       counts = stats.deliveries ?? null;
       showWebhooks();
+      show(body("tasks"), tasksPanel(stats.tasks));
       const empty = Object.keys(stats.tasks.tracking).length === 0;
       hide("begin", !empty);
-      for (const name of ["attention", "outcomes", "newest"]) hide(name, empty);
+      for (const name of ["tasks", "attention", "outcomes", "newest"]) hide(name, empty);
       if (empty) show(body("begin"), beginning());
     },
     async outcomes() {

@@ -17,6 +17,13 @@ export function healthPanel({ status, checks }) {
   ];
 }
 
+/** How many tasks there are, and how the ended ones came out: what is well, and the rest. */
+export function tasksPanel({ tracking, outcome }) {
+  return facts(
+    ...["active", "settled", "expired", "untracked"].map((word) => [plain(word), number(tracking[word] ?? 0)]),
+    ["partially or wholly lost", number((outcome.lost ?? 0) + (outcome.partially_lost ?? 0))]);
+}
+
 const byClass = (counts) => {
   const some = Object.entries(counts).filter(([, count]) => count);
   return some.length > 0 && ` (${some.map(([name, count]) => `${number(count)} ${plain(name)}`).join(", ")})`;
