@@ -262,24 +262,28 @@ class Load:
 
 async def load(connection: Connection, app_id: int, *, now: datetime, vouched: bool) -> Load:
     """What an app's queue asks of its budget."""
-    of_app = PollRow.app_id == app_id
-    classes = (Urgency.ROUTINE, Urgency.PROMPT, Urgency.BATCH)
-    counted = (
-        select(PollRow.urgency, func.count()).where(of_app, PollRow.urgency.in_(classes)).group_by(PollRow.urgency)
-    )
-    if vouched:
-        shown = exists().where(TaskRow.task_id == PollRow.task_id, TaskRow.status_code == PollRow.listed)
-        counted = counted.where(or_(PollRow.urgency != Urgency.ROUTINE, ~shown))
-    by_class = {row[0]: row[1] for row in await connection.execute(counted)}
-    until = [func.coalesce(func.sum(case((PollRow.closes_at <= now + edge, 1), else_=0)), 0) for edge in CLOSING_EDGES]
-    within = (of_app, PollRow.closes_at > now, PollRow.closes_at <= now + CLOSING_EDGES[-1])
-    closing = (await connection.execute(select(*until).where(*within))).one()
+    given = {"of_app": app_id}
+    by_class = {row[0]: row[1] for row in await connection.execute(_NOT_VOUCHED if vouched else _WAITING, given)}
+    edges = {f"edge_{number}": now + edge for number, edge in enumerate(CLOSING_EDGES)}
+    closing = (await connection.execute(_CLOSING_BY_EDGE, given | edges | {"now": now})).one()
     return Load(
         recordings=by_class.get(Urgency.ROUTINE, 0),
         uploading=by_class.get(Urgency.PROMPT, 0),
         batches=by_class.get(Urgency.BATCH, 0),
         closing=tuple(int(count) for count in closing),
     )
+
+
+_CLASSES: list[ColumnElement[int]] = [
+    literal_column(str(int(urgency))) for urgency in (Urgency.ROUTINE, Urgency.PROMPT, Urgency.BATCH)
+]
+_WAITING = select(POLLS.c.urgency, func.count()).where(_OF_APP, POLLS.c.urgency.in_(_CLASSES)).group_by(POLLS.c.urgency)
+_SHOWN = exists().where(TaskRow.task_id == POLLS.c.task_id, TaskRow.status_code == POLLS.c.listed)
+_NOT_VOUCHED = _WAITING.where(or_(~_is(Urgency.ROUTINE), ~_SHOWN))
+_EDGES = [bindparam(f"edge_{number}", type_=POLLS.c.closes_at.type) for number in range(len(CLOSING_EDGES))]
+_CLOSING_BY_EDGE = select(
+    *(func.coalesce(func.sum(case((POLLS.c.closes_at <= edge, 1), else_=0)), 0) for edge in _EDGES)
+).where(_OF_APP, POLLS.c.closes_at > bindparam("now"), POLLS.c.closes_at <= _EDGES[-1])
 
 
 @dataclass(frozen=True, slots=True)
