@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from app.core.recording import Task
 from app.core.schedule import CLOSING_EDGES, EARLY, Plan, Urgency
 from app.store.bell import POLLS as POLLS_DUE
 from app.store.bell import ring
@@ -44,13 +45,16 @@ CLAIMS_IN_FLIGHT = 1000
 class Claim:
     """The right to ask about a task once. It is void when another claim of the task has been taken since.
 
-    ``urgency``: the class in which it was found.
+    ``urgency``: the class in which it was found. ``task``: as it was then, and ``mark``, which changes whenever its row
+    is written, if a statement told them (`app.store.trips`).
     """
 
     task_id: str
     claim_no: int
     until: datetime
     urgency: Urgency
+    task: Task | None = None
+    mark: str = ""
 
 
 async def any_due(connection: Connection, app_id: int, *, now: datetime, horizon: timedelta) -> bool:
@@ -68,7 +72,7 @@ async def claim(
     """
     until = now + CLAIM_LEASE
     given = {"of_app": app_id, "now": now, "closing": now + horizon, "until": until}
-    row = (await connection.execute(_claim(tuple(order)), given)).one_or_none()
+    row = (await connection.execute(claiming(tuple(order)), given)).one_or_none()
     return Claim(row.task_id, row.claim_no, until, Urgency(row.claimed_as)) if row else None
 
 
@@ -102,7 +106,8 @@ _ANY_DUE = select(
 
 
 @cache
-def _claim(order: tuple[Urgency, ...]) -> ReturningUpdate[Any]:
+def claiming(order: tuple[Urgency, ...]) -> ReturningUpdate[Any]:
+    """Of the app's due tasks the most urgent is claimed."""
     first = [
         _first(_CLOSING, POLLS.c.closes_at)
         if urgency is Urgency.DEADLINE
@@ -191,18 +196,18 @@ def _hurry(dialect: str, urgency: Urgency) -> Any:
 
 async def plan(connection: Connection, claim: Claim, plan: Plan) -> bool:
     """Set the next date after a claim's poll; False if somebody hurried or claimed the task meanwhile."""
-    given = _given(claim) | {f"new_{name}": value for name, value in asdict(plan).items()}
-    return (await connection.execute(_PLAN, given)).first() is not None
+    values = given(claim) | {f"new_{name}": value for name, value in asdict(plan).items()}
+    return (await connection.execute(PLAN, values)).first() is not None
 
 
 async def put_off(connection: Connection, claim: Claim, at: datetime) -> None:
     """Set another date after a claim that came to nothing."""
-    await connection.execute(update(POLLS).where(*_UNTOUCHED).values(next_poll_at=at), _given(claim))
+    await connection.execute(update(POLLS).where(*_UNTOUCHED).values(next_poll_at=at), given(claim))
 
 
 async def finish(connection: Connection, claim: Claim) -> None:
     """Take the task from the queue after a claim's poll, unless somebody hurried or claimed it meanwhile."""
-    await connection.execute(delete(POLLS).where(*_UNTOUCHED), _given(claim))
+    await connection.execute(delete(POLLS).where(*_UNTOUCHED), given(claim))
 
 
 _UNTOUCHED = (
@@ -210,7 +215,7 @@ _UNTOUCHED = (
     POLLS.c.claim_no == bindparam("claimed_no"),
     POLLS.c.next_poll_at == bindparam("claimed_until"),
 )
-_PLAN = (
+PLAN = (
     update(POLLS)
     .where(*_UNTOUCHED)
     .values(
@@ -223,7 +228,8 @@ _PLAN = (
 )
 
 
-def _given(claim: Claim) -> dict[str, Any]:
+def given(claim: Claim) -> dict[str, Any]:
+    """What PLAN wants to know of the claim."""
     return {"claimed_task": claim.task_id, "claimed_no": claim.claim_no, "claimed_until": claim.until}
 
 

@@ -213,7 +213,11 @@ def _upsert_files(dialect: str) -> Any:
 
 @cache
 def _upsert_answer(dialect: str) -> Any:
-    statement = INSERT[dialect](_ANSWERS)
+    return newer_answer(INSERT[dialect](_ANSWERS))
+
+
+def newer_answer(statement: Any) -> Any:
+    """The INSERT of an answer, but that of a later claim stays."""
     newer = {name: statement.excluded[name] for name in ("asked_at", "claim_no", "body")}
     return statement.on_conflict_do_update(
         index_elements=["task_id"], set_=newer, where=_ANSWERS.c.claim_no < statement.excluded.claim_no
