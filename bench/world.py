@@ -166,9 +166,9 @@ class Provider:
         self.program, self.url = program, url
         self._control = control
 
-    async def start_recordings(self, count: int) -> list[str]:
+    async def start_recordings(self, count: int, life: str = "normal") -> list[str]:
         """Start recordings that outlast any row; their TaskIds."""
-        about = {"life": "normal", "count": count, "duration": 86400}
+        about = {"life": life, "count": count, "duration": 86400}
         answer = (await self._control.post("/simulator/recordings", json=about)).raise_for_status()
         task_ids: list[str] = answer.json()["task_ids"]
         return task_ids

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, and_, bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, Double, and_, bindparam, case, func, or_, select, update
 
 from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE, AppState
 from app.store.engine import Connection, budget_clock
@@ -206,6 +206,15 @@ _FREE = (
     .order_by(PERMITS.c.free_at)
     .limit(1)
     .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+SOONEST = (
+    select(func.min(PERMITS.c.free_at + _head_start(bindparam("me"))) - budget_clock())
+    .where(
+        *_THESE_PERMITS,
+        PERMITS.c.slot < bindparam("allowed"),
+        or_(PERMITS.c.doubt_at.is_(None), PERMITS.c.free_at <= budget_clock()),
+    )
     .scalar_subquery()
 )
 TAKE = (

@@ -94,11 +94,16 @@ async def find_files(
 async def save_task(connection: Connection, before: Task, after: Task) -> None:
     """Write what changed of a task and its files."""
     await connection.execute(_UPDATE, {"id": after.task_id, **task_values(after)})
-    if changed := _changed(before, after):
-        await connection.execute(_upsert_files(connection.dialect.name), [file_values(after, file) for file in changed])
+    await save_files(connection, before, after)
     if before.labels != after.labels:
         await connection.execute(delete(LabelRow).where(LabelRow.task_id == after.task_id))
         await _add_labels(connection, [after])
+
+
+async def save_files(connection: Connection, before: Task, after: Task) -> None:
+    """Write what changed of a task's files."""
+    if changed := _changed(before, after):
+        await connection.execute(_upsert_files(connection.dialect.name), [file_values(after, file) for file in changed])
 
 
 async def save_tasks(connection: Connection, moves: Sequence[tuple[Task, Task]]) -> None:

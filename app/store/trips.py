@@ -1,12 +1,13 @@
-"""A poll in two trips to PostgreSQL: one statement claims, another records an answer that changes nothing.
+"""A poll in two trips to PostgreSQL: one statement claims, another records the answer, if it changes nothing.
 
-Most answers tell nothing new. What is several statements in a transaction elsewhere is one here, which commits by
-itself: the parts run on one snapshot, and each depends on the one before. SQLite has no such statements, nor trips.
+What is several statements elsewhere is one here: its parts run on one snapshot, and each depends on the one before.
+What was read with the claim is written only if nobody has written the task since. SQLite has no such statements, nor
+trips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -47,10 +48,12 @@ _TASKS, _FILES, _ANSWERS = table_of(TaskRow), table_of(FileRow), table_of(Answer
 class Claimed:
     """A permit and a task to ask about, as far as there were any.
 
-    ``is_calm``: all permits may be used. If not, none was taken: how many may be is `budget`'s to tell.
+    ``is_calm``: all permits may be used. If not, none was taken: how many may be is `budget`'s to tell. ``wait``:
+    seconds until one is free, at most 0 if one was; None if none is even cooling.
     """
 
     is_calm: bool
+    wait: float | None
     permit: Permit | None
     claim: Claim | None
 
@@ -74,11 +77,12 @@ async def claim(
     row = rows[0]
     permit = Permit(app_id, action, row["slot"], row["fence"]) if row["slot"] is not None else None
     if row["claimed_task"] is None:
-        return Claimed(row["is_calm"], permit, None)
+        return Claimed(row["is_calm"], row["wait"], permit, None)
     files = {file["f_file_id"]: to_file(_part(file, "f_")) for file in rows if file["f_file_id"] is not None}
     task = to_task(_part(row, "t_") | {"next_poll_at": until}, files)
     urgency = Urgency(row["claimed_as"])
-    return Claimed(row["is_calm"], permit, Claim(task.task_id, row["claimed_no"], until, urgency, task, row["mark"]))
+    claim = Claim(task.task_id, row["claimed_no"], until, urgency, task, row["mark"])
+    return Claimed(row["is_calm"], row["wait"], permit, claim)
 
 
 def _part(row: Any, prefix: str) -> dict[str, Any]:
@@ -96,6 +100,7 @@ def _claim(order: tuple[Urgency, ...]) -> Any:
     claimed = polls.claiming(order).where(exists().where(permit.c.slot.is_not(None))).cte("claimed")
     return select(
         this.c.is_calm,
+        budget.SOONEST.label("wait"),
         permit.c.slot,
         permit.c.fence,
         claimed.c.task_id.label("claimed_task"),
@@ -120,21 +125,22 @@ async def record(
     task: Task,
     plan: Plan,
     *,
-    files: Sequence[str],
     body: str,
     asked_at: datetime,
-    since_answer: float,
-    since_send: float,
+    files: Sequence[str],
+    since: Mapping[str, float],
 ) -> bool:
-    """Write an answer that changed nothing a reader would see; False if somebody has written the task since the claim.
+    """Write a task after an answer, without its files; False if somebody has written the task since the claim.
 
-    ``files``: those that it told of again. The permit is given back in either case.
+    ``files``: those of which it told again what is known. ``since``: seconds, as `budget.give_back` wants them; the
+    permit is given back in either case.
     """
     given = {f"to_{name}": value for name, value in task_values(task).items()}
     given |= {"mark": claim.mark, "told_files": list(files)}
-    given |= {"answered_task": task.task_id, "asked_at": asked_at, "answered_claim": claim.claim_no, "body": body}
+    given |= {"answered_task": task.task_id, "answered_claim": claim.claim_no}
+    given |= {"asked_at": asked_at, "body": body}
     given |= polls.given(claim) | {f"new_{name}": value for name, value in asdict(plan).items()}
-    given |= budget.given(permit) | {"since_answer": since_answer, "since_send": since_send}
+    given |= budget.given(permit) | dict(since)
     return bool((await connection.execute(_RECORD, given)).scalar())
 
 

@@ -31,6 +31,10 @@ from app.tracking.turns import OwnClockRule, Turn, Wait, sleep
 log = structlog.get_logger(__name__)
 
 
+TRAVEL = 0.003
+"""Seconds from reading our clock to PostgreSQL's reading its own: it counts a permit's second from there. Who asks for
+the permit sooner asks in vain."""
+
 SWITCH = 0.5
 """Seconds between two looks whether operators switched the calls on again."""
 
@@ -125,10 +129,12 @@ class Budget:
         )
         if not found.is_calm:
             return None
-        self._in_vain = found.permit is None
         if found.permit is None:
-            return await self._look(connection) or Wait(started + 0.005)
-        self._allowed = self.limit
+            if found.wait is None or found.wait > COOL_DOWN:
+                return await self._look(connection) or Wait(started + 0.005)
+            # If there was one after all, another process was taking it just then.
+            return Wait(self._clock.monotonic() + (found.wait + 0.001 if found.wait > 0 else 0.005))
+        self._in_vain, self._allowed = False, self.limit
         return Turn(found.permit, self._own.take(), Call(deadline=started + CALL)), found.claim
 
     async def _look(self, connection: Connection) -> Wait | None:
@@ -195,7 +201,8 @@ class Budget:
         elif error is not None and error.reached == "perhaps":
             self._own.give_up(turn.place, now)
         else:
-            self._own.release(turn.place, (turn.call.answered_at or now) + COOL_DOWN)
+            travel = 0.0 if self._database.is_sqlite else TRAVEL
+            self._own.release(turn.place, (turn.call.answered_at or now) + COOL_DOWN + travel)
             self._own.believe(turn.call)
 
     async def settle(self, connection: Connection, turn: Turn, error: ProviderError | None) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from app import metrics
 from app.clock import Clock
@@ -23,7 +24,7 @@ from app.store import polls, trips
 from app.store import tasks as store
 from app.store.bell import after_commit
 from app.store.budget import Permit
-from app.store.engine import Connection
+from app.store.engine import Connection, Database
 from app.store.polls import Claim
 from app.tracking.changes import Changes
 from app.tracking.hearing import Hearing
@@ -36,9 +37,17 @@ class Observations:
     """The only way in which what the provider says reaches a task."""
 
     def __init__(
-        self, clock: Clock, changes: Changes, hearing: Hearing, policy: Policy, *, pace: Callable[[int], Pace]
+        self,
+        database: Database,
+        clock: Clock,
+        changes: Changes,
+        hearing: Hearing,
+        policy: Policy,
+        *,
+        pace: Callable[[int], Pace],
     ) -> None:
-        self._clock, self._changes, self._hearing, self._policy, self._pace = clock, changes, hearing, policy, pace
+        self._database, self._clock, self._changes, self._hearing = database, clock, changes, hearing
+        self._policy, self._pace = policy, pace
 
     async def observe(self, connection: Connection, claim: Claim, told: Described) -> None:
         """Apply an answer and plan the next poll."""
@@ -59,25 +68,34 @@ class Observations:
         await self._plan(connection, claim, after, now=now)
 
     async def observe_at_once(
-        self, connection: Connection, claim: Claim, told: Described, permit: Permit, since: Mapping[str, float]
+        self, claim: Claim, told: Described, permit: Permit, since: Callable[[], dict[str, float]]
     ) -> bool:
-        """The same by one statement, which gives back the permit too, if the answer changes nothing that is seen.
+        """The same in fewer trips to PostgreSQL, the permit given back too: in one if nothing changes that is seen.
 
-        False if it does, or if the task may not be any more what it was when it was claimed.
+        False, and no more than that is done, if the task is not any more what it was at the claim, or leaves the queue.
         """
         now, task = self._clock.now(), claim.task
         if task is None:
             return False
         after = merging.apply(merging.answered(task, at=now), told.observation, now=now)
-        again = _told_again(task, after)
-        if again is None or versioned(task, after, now=now).version != task.version or len(after.files) > FILES_LIMIT:
-            return False
         planned = self._next_poll(after, now=now)
-        asked_at, body = told.observation.asked_at, told.body
-        if planned is None or not await trips.record(
-            connection, claim, permit, after, planned, files=again, body=body, asked_at=asked_at, **since
-        ):
+        if planned is None or len(after.files) > FILES_LIMIT:
             return False
+        after = versioned(task, after, now=now)
+        again = _told_again(task, after)
+        is_calm = again is not None and after.version == task.version
+        async with self._database.read() if is_calm else self._database.write(durable=False) as connection:
+            about: Any = {
+                "asked_at": told.observation.asked_at,
+                "body": told.body,
+                "files": again or (),
+                "since": since(),
+            }
+            if not await trips.record(connection, claim, permit, after, planned, **about):
+                return False
+            if not is_calm:
+                await self._changes.save_more(connection, task, after, source="poll", now=now)
+                _time(connection, task, after, now=now)
         for count in _ignored(task, told):
             count()
         return True

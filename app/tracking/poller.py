@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -224,10 +225,9 @@ class _AppPoller:
     async def _record(self, turn: Turn, claim: Claim, told: Described | ProviderError) -> None:
         """Apply the answer and settle the permit in one transaction or statement."""
         if isinstance(told, Described) and claim.task is not None:
-            since = self._budget.since(turn.call)
-            async with self._database.read() as connection:
-                if await self._observations.observe_at_once(connection, claim, told, turn.permit, since):
-                    return
+            since = partial(self._budget.since, turn.call)
+            if await self._observations.observe_at_once(claim, told, turn.permit, since):
+                return
         async with self._database.write(durable=False) as connection:
             if isinstance(told, ProviderError):
                 await self._observations.poll_failed(connection, claim, told)
