@@ -132,12 +132,20 @@ class _AppPoller:
         if waiting is not None:
             return waiting
         if not self._database.is_sqlite:
-            async with self._database.read() as connection:
-                now, closing = self._clock.now(), self._closing()
-                order = claim_order(self._claims, pressing=closing.pressing)
-                found = await self._budget.claim(connection, started, order=order, now=now, horizon=closing.horizon)
-                if found is not None:
-                    return await self._claimed(connection, found)
+            found: tuple[Turn, Claim | None] | Wait | None = None
+            try:
+                async with self._database.read() as connection:
+                    now, closing = self._clock.now(), self._closing()
+                    order = claim_order(self._claims, pressing=closing.pressing)
+                    found = await self._budget.claim(connection, started, order=order, now=now, horizon=closing.horizon)
+                    step = await self._claimed(connection, found)
+            except BaseException:
+                # What the statement did is committed: permit and task come back by their leases.
+                if isinstance(found, tuple):
+                    self._budget.forget(found[0])
+                raise
+            if found is not None:
+                return step
         turn: Turn | Wait | None = None
         try:
             async with self._database.write(durable=False) as connection:
@@ -162,18 +170,16 @@ class _AppPoller:
         return turn, claim
 
     async def _claimed(
-        self, connection: Connection, found: tuple[Turn, Claim | None] | Wait
+        self, connection: Connection, found: tuple[Turn, Claim | None] | Wait | None
     ) -> tuple[Turn, Claim] | Wait | None:
-        if isinstance(found, Wait):
+        if found is None or isinstance(found, Wait):
             return found
         turn, claim = found
         if claim is not None:
             self._claims += 1
             return turn, claim
-        try:
-            await self._budget.put_back(connection, turn)
-        finally:
-            self._budget.forget(turn)
+        await self._budget.put_back(connection, turn)
+        self._budget.forget(turn)
         return None
 
     async def _poll(self, turn: Turn, claim: Claim) -> None:
