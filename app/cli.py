@@ -1,38 +1,24 @@
-"""The command line: recording-status serve | run | migrate | simulate | openapi."""
+"""The command line: recording-status serve | run | migrate | simulate | openapi | check.
+
+What a command needs it imports itself: `--help` shall not wait for all of the service to be imported.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import json
-import signal
-import socket
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-import structlog
 import typer
-import uvicorn
-import uvloop
 
-from app.api.connections import server_config
-from app.clock import SystemClock
-from app.core.schedule import Policy
 from app.errors import Misconfigured, RecorderError
-from app.main import create_app, description
-from app.provider import simulator
-from app.settings import Settings, load_settings
-from app.store import schema
-from app.store.engine import Database
-from app.telemetry import configure_logging
-from app.tracking.registration import NewTask
-from app.wiring import Role, Service, open_service, running
 
-log = structlog.get_logger(__name__)
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 cli = typer.Typer(
     help="Is the recording over, and where are its files? Certainty about ZEGOCLOUD Cloud Recording tasks.",
@@ -41,14 +27,11 @@ cli = typer.Typer(
 )
 HostOption = Annotated[str | None, typer.Option(help="Address to listen on (HOST).")]
 RoleOption = Annotated[
-    Role, typer.Option(help="What this process does: `api` answers, `worker` polls and delivers, `all` does both.")
+    Literal["all", "api", "worker"],
+    typer.Option(help="What this process does: `api` answers, `worker` polls and delivers, `all` does both."),
 ]
 PortOption = Annotated[int | None, typer.Option(help="Port to listen on (PORT); 0 takes a free one.")]
 
-PATIENCE = 30.0
-"""Seconds `serve` waits for its PostgreSQL: containers are started in any order."""
-
-DEMO_DATABASE = Path("data/demo.db")
 DEMO_SECRET = "simulated-secret-of-app-1"  # noqa: S105 - the simulator's; of nothing real
 DEMO_CALLBACK_SECRET = "simulated-callback-secret-of-app-1"  # noqa: S105
 
@@ -59,22 +42,32 @@ def serve(host: HostOption = None, port: PortOption = None, role: RoleOption = "
 
     Configured by the environment and `.env`; see the README. A bad setting stops the start with exit code 2.
     """
+    with _for_life():
+        from app import serving
     settings = _settings(host=host, port=port)
     if not settings.apps:
         _stop(["no app is configured: set ZEGO_APP_ID and ZEGO_SERVER_SECRET, or ZEGO_APPS"])
-    _run(_serve(settings, role=role))
+    _run(serving.serve(settings, role=role))
 
 
 @cli.command()
 def run(host: HostOption = None, port: PortOption = None) -> None:
     """Serve; without any provider credentials, with a simulated provider and a demonstration database."""
+    with _for_life():
+        from app import serving
     settings = _settings(host=host, port=port)
-    _run(_serve(settings) if settings.apps else _demonstrate(host, port))
+    if settings.apps:
+        _run(serving.serve(settings))
+    else:
+        _run(serving.demonstrate(host, port, secret=DEMO_SECRET, callback_secret=DEMO_CALLBACK_SECRET))
 
 
 @cli.command()
 def migrate() -> None:
     """Bring the database's schema to this version. Safe to repeat, and to run several times at once."""
+    from app.clock import SystemClock
+    from app.store import schema
+    from app.store.engine import Database
 
     async def work(settings: Settings) -> None:
         database = Database(settings.database_url, SystemClock())
@@ -98,6 +91,8 @@ def openapi() -> None:
 
     PUBLIC_URL, if it is set, is the server's address in it.
     """
+    from app.main import description
+
     settings = _settings(host="127.0.0.1")  # it listens nowhere, so it may do without keys
     typer.echo(json.dumps(description(settings.public_url, settings.api_contact), indent=1, ensure_ascii=False))
 
@@ -112,12 +107,14 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="Write JSON: one 
 
         recording-status check --json | jq 'select(.level != "ok")'
     """
-    from app import checks  # `serve` does without
-
-    _run(_check(checks, as_json=as_json))
+    _run(_check(as_json=as_json))
 
 
-async def _check(checks: Any, *, as_json: bool) -> None:
+async def _check(*, as_json: bool) -> None:
+    from app import checks
+    from app.clock import SystemClock
+    from app.settings import load_settings
+
     worst = "ok"
     async for finding in checks.examine(load=lambda: load_settings(), clock=SystemClock()):
         worst = "error" if finding.level == "error" else worst
@@ -148,6 +145,8 @@ def simulate(
 
         recording-status simulate --callback-url http://127.0.0.1:8000/v1/callbacks/zego --fault callback_lost=0.1
     """
+    from app.provider import simulator
+
     try:
         secrets = {app_id: callback_secret} if callback_url else {}
         provider = simulator.Simulator({app_id: server_secret}, callback_secrets=secrets, speed=speed)
@@ -162,132 +161,27 @@ def simulate(
         _stop([f"simulate: {error}"])
 
 
-# -- serving
+@contextmanager
+def _for_life() -> Iterator[None]:
+    """Imports that live as long as the process: looking through them for garbage took a sixth of the start.
 
-
-COLLECT = (20_000, 20, 100)
-"""How seldom Python looks for circles of objects: with thousands who wait, each look at all of them takes 0.3 s, in
-which nobody is answered (docs/benchmarks.md)."""
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, but a signal ends the poller's work at once too, and ends the process with exit code 0."""
-
-    def __init__(self, config: uvicorn.Config, service: Service, greeting: str) -> None:
-        super().__init__(config)
-        self._service, self._greeting = service, greeting
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        typer.echo(self._greeting, err=True)  # not before: by now signals are heeded
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        yield
-
-    def _stop(self) -> None:
-        self.should_exit = True
-        self._service.stop()
-
-
-async def _serve(
-    settings: Settings,
-    *,
-    role: Role = "all",
-    simulated: bool = False,
-    tasks: Sequence[str] = (),
-    policy: Policy | None = None,
-    beside: Callable[[str], AbstractAsyncContextManager[None]] = lambda url: contextlib.nullcontext(),
-) -> None:
-    """Serve until a signal comes; ``beside`` runs as long, given the URL."""
-    configure_logging(settings.log_level, settings.log_format)
-    # A port that is taken must be said before anything else is done.
-    listener = _listen(settings.host, settings.port)
-    gc.set_threshold(*COLLECT)
-    with listener:
-        async with open_service(settings, role=role, patience=PATIENCE, simulated=simulated, policy=policy) as service:
-            patience = max(1, int(settings.shutdown_timeout) - 2)
-            config = server_config(create_app(service), shutdown_timeout=patience)
-            for task_id in tasks:
-                await service.registration.register(NewTask(task_id=task_id, labels={"demo": "yes"}))
-            url = _url(listener)
-            async with running(service), beside(url):
-                greeting = _greeting(settings, url, simulated=simulated)
-                await _Server(config, service, greeting).serve(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
+    rich is hidden meanwhile. structlog and httpx would import it for a console and a command line that are not used.
+    """
+    hidden = {"rich", "pygments"} - sys.modules.keys()
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    gc.disable()
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise Misconfigured([f"HOST, PORT: cannot listen on {host}:{port}: {error.strerror or error}"]) from error
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _from_here(url: str) -> str:
-    """The URL by which this machine reaches what listens on all its addresses."""
-    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-
-
-def _greeting(settings: Settings, url: str, *, simulated: bool) -> str:
-    apps = ", ".join(map(str, settings.apps))
-    lines = [f"recording-status is ready on {url}, documentation on {url}/docs (app {apps})"]
-    deaf = [str(app.app_id) for app in settings.apps.values() if app.callback_secret is None]
-    if deaf:
-        lines.append(f"Callbacks are refused, since no callback secret is set (app {', '.join(deaf)}).")
-    if not settings.api_keys:
-        lines.append("No API_KEYS are set: every program on this machine may use it, nobody else can.")
-    if simulated:
-        lines += [
-            "SIMULATED: no ZEGO_APP_ID is set, so the provider is the bundled simulator, and the database is",
-            f"{DEMO_DATABASE}, started afresh. Nothing here is real. A few recordings are being followed:",
-            f"  {url} in a browser, or: curl {url}/v1/tasks",
-        ]
-    return "\n".join(lines)
-
-
-async def _demonstrate(host: str | None, port: int | None) -> None:
-    """Serve with the simulator as provider and a few recordings whose lives take a minute or two."""
-    provider = simulator.Simulator({1: DEMO_SECRET}, callback_secrets={1: DEMO_CALLBACK_SECRET})
-    provider.faults = provider.faults.merged({"rtt": 0.05, "jitter": 0.02})
-    tasks = [
-        provider.start(life, duration=20 + 15 * number, upload=8)
-        for number, life in enumerate(["normal", "paused", "idle_end", "backup_then_late_upload", "lost_file"])
-    ]
-    for leftover in DEMO_DATABASE.parent.glob(f"{DEMO_DATABASE.name}*"):
-        leftover.unlink()
-    async with simulator.serve(provider) as server:
-        settings = load_settings(
-            host=host,
-            port=port,
-            database_url=f"sqlite+aiosqlite:///./{DEMO_DATABASE}",
-            zego_app_id=1,
-            zego_server_secret=DEMO_SECRET,
-            zego_callback_secret=DEMO_CALLBACK_SECRET,
-            zego_api_url=server.url,
-        )
-        # Recordings of a minute are worth asking about more often than recordings of an hour.
-        await _serve(
-            settings,
-            simulated=True,
-            tasks=tasks,
-            policy=Policy(recording_early=timedelta(seconds=5)),
-            beside=lambda url: simulator.send_callbacks(provider, f"{_from_here(url)}/v1/callbacks/zego"),
-        )
-
-
-# -- small parts
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _settings(**overrides: Any) -> Settings:
+    from app.settings import load_settings
+
     try:
         return load_settings(**overrides)
     except Misconfigured as error:
@@ -295,6 +189,8 @@ def _settings(**overrides: Any) -> Settings:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(work)

@@ -6,10 +6,12 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from typing import TYPE_CHECKING
 
 from app.errors import SecretUnreadable
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
 
 _SEALED, _PLAIN = "f1:", "plain:"
 _SALT = b"recording-status/secret-box/1"
@@ -46,7 +48,7 @@ class SecretBox:
             raise SecretUnreadable("SECRET_KEY is not set, and off loopback no secret is kept without it")
         if not self.is_locked:
             return _PLAIN + base64.b64encode(secret).decode()
-        return _SEALED + self._fernet.encrypt(secret).decode()
+        return _SEALED + self._fernets[0].encrypt(secret).decode()
 
     def open(self, sealed: str) -> bytes:
         """The secret again. Raises SecretUnreadable: no key opens it, or it is plain where that is not allowed."""
@@ -54,10 +56,10 @@ class SecretBox:
             return self._open_plain(sealed.removeprefix(_PLAIN))
         if not self.is_locked:
             raise SecretUnreadable("a subscription's secret is encrypted, and SECRET_KEY is not set")
-        try:
-            return self._fernet.decrypt(_token(sealed))
-        except InvalidToken:
-            raise SecretUnreadable("no key of SECRET_KEY opens a subscription's secret") from None
+        for fernet in self._fernets:
+            if (secret := _opened(fernet, sealed)) is not None:
+                return secret
+        raise SecretUnreadable("no key of SECRET_KEY opens a subscription's secret")
 
     def is_stale(self, sealed: str) -> bool:
         """Whether ``seal(open(sealed))`` would protect it better: it is plain, or an older key's."""
@@ -65,11 +67,7 @@ class SecretBox:
             return False
         if sealed.startswith(_PLAIN):
             return True
-        try:
-            self._fernets[0].decrypt(_token(sealed))
-        except InvalidToken:
-            return True
-        return False
+        return _opened(self._fernets[0], sealed) is None
 
     def _open_plain(self, text: str) -> bytes:
         if not self.can_keep:
@@ -81,15 +79,20 @@ class SecretBox:
 
     @cached_property
     def _fernets(self) -> list[Fernet]:
+        # Here, since it holds 9 MB, and who keeps no secrets does without.
+        from cryptography.fernet import Fernet
+
         return [Fernet(_derived(key)) for key in self._keys]
 
-    @cached_property
-    def _fernet(self) -> MultiFernet:
-        return MultiFernet(self._fernets)
 
+def _opened(fernet: Fernet, sealed: str) -> bytes | None:
+    """None: it was sealed with another key, or is garbled."""
+    from cryptography.fernet import InvalidToken
 
-def _token(sealed: str) -> bytes:
-    return sealed.removeprefix(_SEALED).encode()
+    try:
+        return fernet.decrypt(sealed.removeprefix(_SEALED).encode())
+    except InvalidToken:
+        return None
 
 
 def _derived(key: str) -> bytes:

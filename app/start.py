@@ -1,13 +1,10 @@
 """The console script: everything else is imported from here, when it is asked for.
 
-`serve` needs most of the program and imports it without pauses for collecting garbage: what imports make lives as long
-as the process, and looking through it again and again took a sixth of the start. Commands that talk to a running
-service need next to nothing of it.
+`serve` needs most of the program; its help, and commands that talk to a running service, next to nothing of it.
 """
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 import typer
@@ -30,11 +27,8 @@ class Commands(TyperGroup):
 
 
 def _own() -> TyperGroup:
-    gc.disable()
     from app.cli import cli
 
-    gc.freeze()
-    gc.enable()
     return get_group(cli)
 
 

@@ -224,7 +224,7 @@ def _build(
         discover=settings.discover,
     )
     tasks = Tasks(database, clock, changes, app_ids=budgets)
-    observations = Observations(clock, changes, hearing, policy, pace=paces.of)
+    observations = Observations(database, clock, changes, hearing, policy, pace=paces.of)
     spending = Spending(database, clock, budgets)
     poller = Poller(
         database,

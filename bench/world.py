@@ -99,10 +99,8 @@ class Program:
         return self._process.pid
 
     def cpu_seconds(self) -> float:
-        """Processor time the program has used so far, by Linux's /proc."""
-        _, _, after_name = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")
-        user, system = after_name.split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        """Processor time the program has used so far."""
+        return _ticks(self._process.pid)[1]
 
     def resident_bytes(self) -> int:
         """Memory the program holds at present, by Linux's /proc."""
@@ -128,6 +126,15 @@ class Program:
 
     def _last_words(self) -> str:
         return self.output.read_text(errors="replace")[-2000:]
+
+
+def _ticks(pid: int) -> tuple[int, float]:
+    """A process's parent, and the seconds of processor time it has used, by Linux's /proc; zeros if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0, 0.0
+    return int(fields[1]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @asynccontextmanager
@@ -159,9 +166,9 @@ class Provider:
         self.program, self.url = program, url
         self._control = control
 
-    async def start_recordings(self, count: int) -> list[str]:
+    async def start_recordings(self, count: int, life: str = "normal") -> list[str]:
         """Start recordings that outlast any row; their TaskIds."""
-        about = {"life": "normal", "count": count, "duration": 86400}
+        about = {"life": life, "count": count, "duration": 86400}
         answer = (await self._control.post("/simulator/recordings", json=about)).raise_for_status()
         task_ids: list[str] = answer.json()["task_ids"]
         return task_ids
@@ -318,6 +325,12 @@ class Postgres:
         self._server.psql(f'CREATE DATABASE "{name}"')
         url: str = self._server.get_uri(database=name)
         return url
+
+    def cpu_seconds(self) -> float:
+        """Processor time of all of its processes that run at present."""
+        postmaster = int((self._server.pgdata / "postmaster.pid").read_text().split()[0])
+        running = (_ticks(int(one.name)) for one in Path("/proc").glob("[0-9]*"))
+        return sum(seconds for parent, seconds in running if parent == postmaster)
 
     def version(self) -> str:
         found = re.search(r"PostgreSQL [\d.]+", self._server.psql("SELECT version()"))

@@ -36,7 +36,7 @@ class Module:
 def modules(folder: Path) -> Iterator[Module]:
     for results in sorted(folder.glob("*.py.meta")):
         verdicts: dict[str, int | None] = json.loads(results.read_text())["exit_code_by_key"]
-        if not verdicts:
+        if all(verdict is None for verdict in verdicts.values()):  # it was not asked for
             continue
         name, source = results.name.removesuffix(".py.meta"), results.with_suffix("").read_text()
         functions = {node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)}

@@ -133,11 +133,16 @@ def test_commands_that_talk_to_a_service_import_nothing_of_it() -> None:
     assert not {"fastapi", "sqlalchemy", "uvicorn", "app.cli"} & set(modules)
 
 
-def test_serving_imports_no_command_that_talks_to_a_service() -> None:
+def test_serving_imports_what_it_needs_and_its_help_not_even_that() -> None:
     code = "import sys, app.start; app.start._own(); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "app.cli" in modules
-    assert not {"app.commands.cli", "app.commands.service", "app.checks"} & set(modules)
+    assert not {"fastapi", "sqlalchemy", "uvicorn", "app.settings", "app.commands.service"} & set(modules)
+    code = "import sys, app.cli as a\nwith a._for_life(): import app.serving\nprint(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "fastapi" in modules
+    unneeded = {"app.commands.cli", "app.commands.service", "app.checks", "alembic", "cryptography", "rich", "pygments"}
+    assert not unneeded & set(modules)
 
 
 async def test_help_names_every_command_and_shells_complete_them(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, and_, bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, Double, and_, bindparam, case, func, or_, select, update
 
 from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE, AppState
 from app.store.engine import Connection, budget_clock
@@ -55,8 +55,8 @@ async def take(connection: Connection, app_id: int, action: str, allowed: int, *
 
     A permit that another process used last is free a head start later.
     """
-    given = {"of_app": app_id, "of_action": action, "allowed": allowed, "me": holder}
-    row = (await connection.execute(_TAKE, given)).one_or_none()
+    about = {"of_app": app_id, "of_action": action, "allowed": allowed, "me": holder}
+    row = (await connection.execute(TAKE, about)).one_or_none()
     return Permit(app_id, action, row.slot, row.fence) if row else None
 
 
@@ -65,8 +65,12 @@ async def give_back(connection: Connection, permit: Permit, *, since_answer: flo
 
     The answer is evidence: what was given up before this call was sent (``since_send`` seconds ago) has arrived by now.
     """
-    given = {"of_app": permit.app_id, "of_action": permit.action, "my_slot": permit.slot, "my_fence": permit.fence}
-    await connection.execute(_GIVE_BACK, given | {"since_answer": since_answer, "since_send": since_send})
+    await connection.execute(GIVE_BACK, given(permit) | {"since_answer": since_answer, "since_send": since_send})
+
+
+def given(permit: Permit) -> dict[str, Any]:
+    """What GIVE_BACK wants to know of the permit."""
+    return {"of_app": permit.app_id, "of_action": permit.action, "my_slot": permit.slot, "my_fence": permit.fence}
 
 
 async def release_doubts(
@@ -148,7 +152,7 @@ async def switch(connection: Connection, app_id: int, action: str, **switches: A
 
 async def forget_misses(connection: Connection, app_id: int, action: str) -> None:
     """A good answer: the misses in a row are over, and so is a pause."""
-    await connection.execute(_FORGET_MISSES, {"of_app": app_id, "of_action": action})
+    await connection.execute(FORGET_MISSES, {"of_app": app_id, "of_action": action})
 
 
 async def take_probe(connection: Connection, app_id: int, action: str, *, wait: float, longest: float) -> bool:
@@ -190,7 +194,7 @@ def _least(first: Any, second: Any) -> ColumnElement[float]:
 
 _STATE_FIELDS = [field.name for field in fields(AppState)]
 _THESE_PERMITS = (PERMITS.c.app_id == bindparam("of_app"), PERMITS.c.action == bindparam("of_action"))
-_THIS_BUDGET = (BUDGETS.c.app_id == bindparam("of_app"), BUDGETS.c.action == bindparam("of_action"))
+THIS_BUDGET = (BUDGETS.c.app_id == bindparam("of_app"), BUDGETS.c.action == bindparam("of_action"))
 
 _FREE = (
     select(PERMITS.c.slot)
@@ -204,7 +208,16 @@ _FREE = (
     .with_for_update(skip_locked=True)
     .scalar_subquery()
 )
-_TAKE = (
+SOONEST = (
+    select(func.min(PERMITS.c.free_at + _head_start(bindparam("me"))) - budget_clock())
+    .where(
+        *_THESE_PERMITS,
+        PERMITS.c.slot < bindparam("allowed"),
+        or_(PERMITS.c.doubt_at.is_(None), PERMITS.c.free_at <= budget_clock()),
+    )
+    .scalar_subquery()
+)
+TAKE = (
     update(PERMITS)
     .where(*_THESE_PERMITS, PERMITS.c.slot == _FREE)
     .values(
@@ -215,7 +228,7 @@ _TAKE = (
     )
     .returning(PERMITS.c.slot, PERMITS.c.fence)
 )
-_GIVE_BACK = (
+GIVE_BACK = (
     update(PERMITS)
     .where(
         *_THESE_PERMITS,
@@ -226,10 +239,10 @@ _GIVE_BACK = (
     )
     .values(doubt_at=None, free_at=budget_clock() + COOL_DOWN - bindparam("since_answer", type_=Double()))
 )
-_STATE = select(*(BUDGETS.c[name] for name in _STATE_FIELDS), budget_clock().label("now")).where(*_THIS_BUDGET)
+_STATE = select(*(BUDGETS.c[name] for name in _STATE_FIELDS), budget_clock().label("now")).where(*THIS_BUDGET)
 _LOCK_STATE = _STATE.with_for_update(of=BUDGETS)
-_FORGET_MISSES = (
+FORGET_MISSES = (
     update(BUDGETS)
-    .where(*_THIS_BUDGET, or_(BUDGETS.c.misses > 0, BUDGETS.c.paused.is_not(None)))
+    .where(*THIS_BUDGET, or_(BUDGETS.c.misses > 0, BUDGETS.c.paused.is_not(None)))
     .values(misses=0, paused=None)
 )

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from app.core.recording import Task
 from app.core.schedule import CLOSING_EDGES, EARLY, Plan, Urgency
 from app.store.bell import POLLS as POLLS_DUE
 from app.store.bell import ring
@@ -47,13 +48,16 @@ CLAIMS_IN_FLIGHT = 1000
 class Claim:
     """The right to ask about a task once. It is void when another claim of the task has been taken since.
 
-    ``urgency``: the class in which it was found.
+    ``urgency``: the class in which it was found. ``task``: as it was then, and ``mark``, which changes whenever its row
+    is written, if a statement told them (`app.store.trips`).
     """
 
     task_id: str
     claim_no: int
     until: datetime
     urgency: Urgency
+    task: Task | None = None
+    mark: str = ""
 
 
 async def any_due(connection: Connection, app_id: int, *, now: datetime, horizon: timedelta) -> bool:
@@ -71,7 +75,7 @@ async def claim(
     """
     until = now + CLAIM_LEASE
     given = {"of_app": app_id, "now": now, "closing": now + horizon, "until": until}
-    row = (await connection.execute(_claim(tuple(order)), given)).one_or_none()
+    row = (await connection.execute(claiming(tuple(order)), given)).one_or_none()
     return Claim(row.task_id, row.claim_no, until, Urgency(row.claimed_as)) if row else None
 
 
@@ -105,7 +109,8 @@ _ANY_DUE = select(
 
 
 @cache
-def _claim(order: tuple[Urgency, ...]) -> ReturningUpdate[Any]:
+def claiming(order: tuple[Urgency, ...]) -> ReturningUpdate[Any]:
+    """Of the app's due tasks the most urgent is claimed."""
     first = [
         _first(_CLOSING, POLLS.c.closes_at)
         if urgency is Urgency.DEADLINE
@@ -194,18 +199,18 @@ def _hurry(dialect: str, urgency: Urgency) -> Any:
 
 async def plan(connection: Connection, claim: Claim, plan: Plan) -> bool:
     """Set the next date after a claim's poll; False if somebody hurried or claimed the task meanwhile."""
-    given = _given(claim) | {f"new_{name}": value for name, value in asdict(plan).items()}
-    return (await connection.execute(_PLAN, given)).first() is not None
+    values = given(claim) | {f"new_{name}": value for name, value in asdict(plan).items()}
+    return (await connection.execute(PLAN, values)).first() is not None
 
 
 async def put_off(connection: Connection, claim: Claim, at: datetime) -> None:
     """Set another date after a claim that came to nothing."""
-    await connection.execute(update(POLLS).where(*_UNTOUCHED).values(next_poll_at=at), _given(claim))
+    await connection.execute(update(POLLS).where(*_UNTOUCHED).values(next_poll_at=at), given(claim))
 
 
 async def finish(connection: Connection, claim: Claim) -> None:
     """Take the task from the queue after a claim's poll, unless somebody hurried or claimed it meanwhile."""
-    await connection.execute(delete(POLLS).where(*_UNTOUCHED), _given(claim))
+    await connection.execute(delete(POLLS).where(*_UNTOUCHED), given(claim))
 
 
 _UNTOUCHED = (
@@ -213,7 +218,7 @@ _UNTOUCHED = (
     POLLS.c.claim_no == bindparam("claimed_no"),
     POLLS.c.next_poll_at == bindparam("claimed_until"),
 )
-_PLAN = (
+PLAN = (
     update(POLLS)
     .where(*_UNTOUCHED)
     .values(
@@ -226,7 +231,8 @@ _PLAN = (
 )
 
 
-def _given(claim: Claim) -> dict[str, Any]:
+def given(claim: Claim) -> dict[str, Any]:
+    """What PLAN wants to know of the claim."""
     return {"claimed_task": claim.task_id, "claimed_no": claim.claim_no, "claimed_until": claim.until}
 
 
@@ -271,24 +277,28 @@ class Load:
 
 async def load(connection: Connection, app_id: int, *, now: datetime, vouched: bool) -> Load:
     """What an app's queue asks of its budget."""
-    of_app = PollRow.app_id == app_id
-    classes = (Urgency.ROUTINE, Urgency.PROMPT, Urgency.BATCH)
-    counted = (
-        select(PollRow.urgency, func.count()).where(of_app, PollRow.urgency.in_(classes)).group_by(PollRow.urgency)
-    )
-    if vouched:
-        shown = exists().where(TaskRow.task_id == PollRow.task_id, TaskRow.status_code == PollRow.listed)
-        counted = counted.where(or_(PollRow.urgency != Urgency.ROUTINE, ~shown))
-    by_class = {row[0]: row[1] for row in await connection.execute(counted)}
-    until = [func.coalesce(func.sum(case((PollRow.closes_at <= now + edge, 1), else_=0)), 0) for edge in CLOSING_EDGES]
-    within = (of_app, PollRow.closes_at > now, PollRow.closes_at <= now + CLOSING_EDGES[-1])
-    closing = (await connection.execute(select(*until).where(*within))).one()
+    given = {"of_app": app_id}
+    by_class = {row[0]: row[1] for row in await connection.execute(_NOT_VOUCHED if vouched else _WAITING, given)}
+    edges = {f"edge_{number}": now + edge for number, edge in enumerate(CLOSING_EDGES)}
+    closing = (await connection.execute(_CLOSING_BY_EDGE, given | edges | {"now": now})).one()
     return Load(
         recordings=by_class.get(Urgency.ROUTINE, 0),
         uploading=by_class.get(Urgency.PROMPT, 0),
         batches=by_class.get(Urgency.BATCH, 0),
         closing=tuple(int(count) for count in closing),
     )
+
+
+_CLASSES: list[ColumnElement[int]] = [
+    literal_column(str(int(urgency))) for urgency in (Urgency.ROUTINE, Urgency.PROMPT, Urgency.BATCH)
+]
+_WAITING = select(POLLS.c.urgency, func.count()).where(_OF_APP, POLLS.c.urgency.in_(_CLASSES)).group_by(POLLS.c.urgency)
+_SHOWN = exists().where(TaskRow.task_id == POLLS.c.task_id, TaskRow.status_code == POLLS.c.listed)
+_NOT_VOUCHED = _WAITING.where(or_(~_is(Urgency.ROUTINE), ~_SHOWN))
+_EDGES = [bindparam(f"edge_{number}", type_=POLLS.c.closes_at.type) for number in range(len(CLOSING_EDGES))]
+_CLOSING_BY_EDGE = select(
+    *(func.coalesce(func.sum(case((POLLS.c.closes_at <= edge, 1), else_=0)), 0) for edge in _EDGES)
+).where(_OF_APP, POLLS.c.closes_at > bindparam("now"), POLLS.c.closes_at <= _EDGES[-1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,9 +61,9 @@ STAMP_COLUMNS = (
 )
 
 
-def to_task(row: Row[Any], files: Mapping[str, File] | None = None) -> Task:
-    """A task from a row of TASK_COLUMNS."""
-    values = row._mapping
+def to_task(row: Row[Any] | Mapping[str, Any], files: Mapping[str, File] | None = None) -> Task:
+    """A task from a row of TASK_COLUMNS, or from such values."""
+    values = row if isinstance(row, Mapping) else row._mapping
     error = values["last_error"]
     return Task(
         **{name: values[name] for name in _PLAIN}
@@ -145,8 +145,9 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def to_file(row: Row[Any]) -> File:
-    values = row._mapping
+def to_file(row: Row[Any] | Mapping[str, Any]) -> File:
+    """A file from a row, or from such values."""
+    values = row if isinstance(row, Mapping) else row._mapping
     seen = {name: values[name] for name in _SEEN} | {"status": FileStatus(values["status"])}
     return File(
         seen=SeenFile(**seen),

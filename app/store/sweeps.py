@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -43,9 +43,13 @@ async def ensure(connection: Connection, app_id: int, *, now: datetime) -> None:
 
 async def find(connection: Connection, app_id: int) -> Sweep | None:
     """What the sweeps of an app have come to."""
-    columns = (SweepRow.next_at, SweepRow.completed_at, SweepRow.calls, SweepRow.listed, SweepRow.error)
-    row = (await connection.execute(select(*columns).where(SweepRow.app_id == app_id))).one_or_none()
+    row = (await connection.execute(_FIND, {"of_app": app_id})).one_or_none()
     return Sweep(**row._mapping) if row else None
+
+
+_FIND = select(*(table_of(SweepRow).c[field.name] for field in fields(Sweep))).where(
+    table_of(SweepRow).c.app_id == bindparam("of_app")
+)
 
 
 async def take(connection: Connection, app_id: int, *, now: datetime, until: datetime) -> bool:
@@ -80,8 +84,10 @@ async def fail(connection: Connection, app_id: int, error: LastError, *, next_at
 
 async def any_running(connection: Connection, app_id: int) -> bool:
     """Whether any task of this app is being followed that has not ended as far as we know."""
-    statement = select(exists().where(TaskRow.app_id == app_id, *_RUNNING))
-    return bool((await connection.execute(statement)).scalar())
+    return bool((await connection.execute(_ANY_RUNNING, {"of_app": app_id})).scalar())
+
+
+_ANY_RUNNING = select(exists().where(TaskRow.app_id == bindparam("of_app"), *_RUNNING))
 
 
 async def running(connection: Connection, app_id: int) -> dict[str, Known]:

@@ -109,11 +109,16 @@ async def find_files(
 async def save_task(connection: Connection, before: Task, after: Task) -> None:
     """Write what changed of a task and its files."""
     await connection.execute(_UPDATE, {"id": after.task_id, **task_values(after)})
-    if changed := _changed(before, after):
-        await connection.execute(_upsert_files(connection.dialect.name), [file_values(after, file) for file in changed])
+    await save_files(connection, before, after)
     if before.labels != after.labels:
         await connection.execute(delete(LabelRow).where(LabelRow.task_id == after.task_id))
         await _add_labels(connection, [after])
+
+
+async def save_files(connection: Connection, before: Task, after: Task) -> None:
+    """Write what changed of a task's files."""
+    if changed := _changed(before, after):
+        await connection.execute(_upsert_files(connection.dialect.name), [file_values(after, file) for file in changed])
 
 
 async def save_tasks(connection: Connection, moves: Sequence[tuple[Task, Task]]) -> None:
@@ -230,7 +235,11 @@ def _upsert_files(dialect: str) -> Any:
 
 @cache
 def _upsert_answer(dialect: str) -> Any:
-    statement = INSERT[dialect](_ANSWERS)
+    return newer_answer(INSERT[dialect](_ANSWERS))
+
+
+def newer_answer(statement: Any) -> Any:
+    """The INSERT of an answer, but that of a later claim stays."""
     newer = {name: statement.excluded[name] for name in ("asked_at", "claim_no", "body")}
     return statement.on_conflict_do_update(
         index_elements=["task_id"], set_=newer, where=_ANSWERS.c.claim_no < statement.excluded.claim_no

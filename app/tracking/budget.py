@@ -9,22 +9,31 @@ process also keeps it on its own monotonic clock, should the database's clock st
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
 from app.clock import Clock
 from app.core.budget import CALL, COOL_DOWN, LEASE, Result, after
+from app.core.schedule import Urgency
 from app.errors import AppRefused, NeverSent, ProviderError, ProviderThrottled, ProviderUnavailable
 from app.provider.client import DESCRIBE_RECORD_STATUS, Call, Provider
 from app.store import budget as store
+from app.store import trips
 from app.store.engine import Connection, Database
+from app.store.polls import Claim
 from app.tracking.calls import PROBE, begin_counting, count
 from app.tracking.turns import OwnClockRule, Turn, Wait, sleep
 
 log = structlog.get_logger(__name__)
 
+
+TRAVEL = 0.003
+"""Seconds from reading our clock to PostgreSQL's reading its own: it counts a permit's second from there. Who asks for
+the permit sooner asks in vain."""
 
 SWITCH = 0.5
 """Seconds between two looks whether operators switched the calls on again."""
@@ -101,6 +110,33 @@ class Budget:
             return await self._look(connection) or Wait(started + 0.005)
         return Turn(permit, self._own.take(), Call(deadline=started + CALL))
 
+    async def claim(
+        self, connection: Connection, started: float, *, order: Sequence[Urgency], now: datetime, horizon: timedelta
+    ) -> tuple[Turn, Claim | None] | Wait | None:
+        """On PostgreSQL: a permit and the most urgent task by one statement, which commits by itself.
+
+        None if that cannot be, since not all permits may be used at present.
+        """
+        found = await trips.claim(
+            connection,
+            self.app_id,
+            self.action,
+            limit=self.limit,
+            holder=self._name,
+            order=order,
+            now=now,
+            horizon=horizon,
+        )
+        if not found.is_calm:
+            return None
+        if found.permit is None:
+            if found.wait is None or found.wait > COOL_DOWN:
+                return await self._look(connection) or Wait(started + 0.005)
+            # If there was one after all, another process was taking it just then.
+            return Wait(self._clock.monotonic() + (found.wait + 0.001 if found.wait > 0 else 0.005))
+        self._in_vain, self._allowed = False, self.limit
+        return Turn(found.permit, self._own.take(), Call(deadline=started + CALL)), found.claim
+
     async def _look(self, connection: Connection) -> Wait | None:
         state, now = await store.state(connection, self.app_id, self.action)
         if state.switched_off:
@@ -165,13 +201,14 @@ class Budget:
         elif error is not None and error.reached == "perhaps":
             self._own.give_up(turn.place, now)
         else:
-            self._own.release(turn.place, (turn.call.answered_at or now) + COOL_DOWN)
+            travel = 0.0 if self._database.is_sqlite else TRAVEL
+            self._own.release(turn.place, (turn.call.answered_at or now) + COOL_DOWN + travel)
             self._own.believe(turn.call)
 
     async def settle(self, connection: Connection, turn: Turn, error: ProviderError | None) -> None:
         """Settle the call in the caller's transaction: its permit, and what it says of the app."""
         if error is None or error.reached == "yes":
-            await store.give_back(connection, turn.permit, **self._since(turn.call))
+            await store.give_back(connection, turn.permit, **self.since(turn.call))
         elif error.reached == "no":
             await store.give_back_unused(connection, turn.permit)
         else:
@@ -251,7 +288,7 @@ class Budget:
         state = before
         if error is None or error.reached == "yes":
             self._own.believe(call)
-            await store.release_doubts(connection, self.app_id, self.action, **self._since(call))
+            await store.release_doubts(connection, self.app_id, self.action, **self.since(call))
         if result_of(error) in (Result.GOOD, Result.THROTTLED):
             state = replace(before, paused=None, misses=0)
             if before.paused:
@@ -265,7 +302,8 @@ class Budget:
             replace(state, probe_at=now + state.probe_interval()),
         )
 
-    def _since(self, call: Call) -> dict[str, float]:
+    def since(self, call: Call) -> dict[str, float]:
+        """Seconds since its answer, and since it was sent."""
         now = self._clock.monotonic()
         answered_at = call.answered_at if call.answered_at is not None else now
         sent_at = call.sent_at if call.sent_at is not None else answered_at

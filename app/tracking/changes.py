@@ -36,6 +36,11 @@ class Changes:
             await self.tell(connection, [(before, after)], source=source, now=now)
         return after
 
+    async def save_more(self, connection: Connection, before: Task, after: Task, *, source: str, now: datetime) -> None:
+        """Write what `save` does beside the task itself, which has its next version and is written."""
+        await store.save_files(connection, before, after)
+        await self.tell(connection, [(before, after)], source=source, now=now)
+
     async def save_all(
         self,
         connection: Connection,

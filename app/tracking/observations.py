@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from app import metrics
 from app.clock import Clock
 from app.core import merging
 from app.core.detection import detection_delay, found_by, settling_delay
 from app.core.hearing import weigh
+from app.core.public import versioned
 from app.core.recording import Failure, LastError, Task, Tracking
-from app.core.schedule import Pace, Policy, next_poll
+from app.core.schedule import Pace, Plan, Policy, next_poll
 from app.errors import AnswerUnknown, ProviderError, TaskRefused, TaskUnknown
 from app.provider.client import Described
 from app.provider.wire import FILES_LIMIT, too_many_files
-from app.store import polls
+from app.store import polls, trips
 from app.store import tasks as store
 from app.store.bell import after_commit
-from app.store.engine import Connection
+from app.store.budget import Permit
+from app.store.engine import Connection, Database
 from app.store.polls import Claim
 from app.tracking.changes import Changes
 from app.tracking.hearing import Hearing
@@ -33,9 +37,17 @@ class Observations:
     """The only way in which what the provider says reaches a task."""
 
     def __init__(
-        self, clock: Clock, changes: Changes, hearing: Hearing, policy: Policy, *, pace: Callable[[int], Pace]
+        self,
+        database: Database,
+        clock: Clock,
+        changes: Changes,
+        hearing: Hearing,
+        policy: Policy,
+        *,
+        pace: Callable[[int], Pace],
     ) -> None:
-        self._clock, self._changes, self._hearing, self._policy, self._pace = clock, changes, hearing, policy, pace
+        self._database, self._clock, self._changes, self._hearing = database, clock, changes, hearing
+        self._policy, self._pace = policy, pace
 
     async def observe(self, connection: Connection, claim: Claim, told: Described) -> None:
         """Apply an answer and plan the next poll."""
@@ -47,12 +59,46 @@ class Observations:
         if len(after.files) > FILES_LIMIT and (number := len(after.polled_files)) > FILES_LIMIT:
             await self.poll_failed(connection, claim, too_many_files(number, request_id=told.request_id))
             return
-        _count_ignored(connection, task, told)
+        for count in _ignored(task, told):
+            after_commit(connection, count)
         after = await self._changes.save(connection, task, after, source="poll", now=now)
         _time(connection, task, after, now=now)
         asked_at, claim_no = told.observation.asked_at, claim.claim_no
         await store.save_answer(connection, claim.task_id, told.body, asked_at=asked_at, claim_no=claim_no)
         await self._plan(connection, claim, after, now=now)
+
+    async def observe_at_once(
+        self, claim: Claim, told: Described, permit: Permit, since: Callable[[], dict[str, float]]
+    ) -> bool:
+        """The same in fewer trips to PostgreSQL, the permit given back too: in one if nothing changes that is seen.
+
+        False, and no more than that is done, if the task is not any more what it was at the claim, or leaves the queue.
+        """
+        now, task = self._clock.now(), claim.task
+        if task is None:
+            return False
+        after = merging.apply(merging.answered(task, at=now), told.observation, now=now)
+        planned = self._next_poll(after, now=now)
+        if planned is None or len(after.files) > FILES_LIMIT:
+            return False
+        after = versioned(task, after, now=now)
+        again = _told_again(task, after)
+        is_calm = again is not None and after.version == task.version
+        async with self._database.read() if is_calm else self._database.write(durable=False) as connection:
+            about: Any = {
+                "asked_at": told.observation.asked_at,
+                "body": told.body,
+                "files": again or (),
+                "since": since(),
+            }
+            if not await trips.record(connection, claim, permit, after, planned, **about):
+                return False
+            if not is_calm:
+                await self._changes.save_more(connection, task, after, source="poll", now=now)
+                _time(connection, task, after, now=now)
+        for count in _ignored(task, told):
+            count()
+        return True
 
     async def poll_failed(self, connection: Connection, claim: Claim, error: ProviderError) -> None:
         """Note why a poll told nothing, and plan the next one."""
@@ -73,19 +119,33 @@ class Observations:
             await self._plan(connection, claim, after, now=now)
 
     async def _plan(self, connection: Connection, claim: Claim, task: Task, *, now: datetime) -> None:
-        jitter, pace = self._clock.jitter(), self._pace(task.app_id)
-        planned = next_poll(task, now=now, jitter=jitter, policy=self._policy, pace=pace)
+        planned = self._next_poll(task, now=now)
         if planned is None:
             await polls.finish(connection, claim)
         else:
             await polls.plan(connection, claim, planned)
 
+    def _next_poll(self, task: Task, *, now: datetime) -> Plan | None:
+        jitter, pace = self._clock.jitter(), self._pace(task.app_id)
+        return next_poll(task, now=now, jitter=jitter, policy=self._policy, pace=pace)
 
-def _count_ignored(connection: Connection, task: Task, told: Described) -> None:
+
+def _told_again(before: Task, after: Task) -> list[str] | None:
+    """The files of which the answer told what was known; None if it told anything else of a file."""
+    changed = [file_id for file_id, file in after.files.items() if before.files.get(file_id) != file]
+    for file_id in changed:
+        known = before.files.get(file_id)
+        if known is None or replace(after.files[file_id], claim_no=known.claim_no) != known:
+            return None
+    return changed
+
+
+def _ignored(task: Task, told: Described) -> list[Callable[[], None]]:
+    """What counts the parts of an answer that meant nothing."""
     times = filter(None, [told.observation.began_at, told.observation.ended_at])
     impossible = sum(not task.is_possible(moment) for moment in times)
-    for kind, number in (Counter(told.ignored) + Counter(time=impossible)).items():
-        after_commit(connection, partial(metrics.ANSWERS_IGNORED.labels(task.app_id, kind).inc, number))
+    counted = Counter(told.ignored) + Counter(time=impossible)
+    return [partial(metrics.ANSWERS_IGNORED.labels(task.app_id, kind).inc, number) for kind, number in counted.items()]
 
 
 def _time(connection: Connection, before: Task, after: Task, *, now: datetime) -> None:

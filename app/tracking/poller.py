@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -17,7 +18,7 @@ from app.core.schedule import Closing, Pace, Urgency, claim_order
 from app.errors import AnswerUnknown, DatabaseUnavailable, ProviderError, Reached
 from app.provider.client import Described
 from app.store import polls
-from app.store.engine import Database
+from app.store.engine import Connection, Database
 from app.store.polls import Claim
 from app.tracking.budget import Budget
 from app.tracking.observations import Observations
@@ -124,12 +125,27 @@ class _AppPoller:
         return self._pace(self._budget.app_id).closing
 
     async def _next(self) -> tuple[Turn, Claim] | Wait | None:
-        """A permit and the most urgent task in one transaction; None if nothing is due."""
+        """A permit and the most urgent task in one transaction or statement; None if nothing is due."""
         # Before the transaction: the lease must not seem longer to us than it is to the database.
         started = self._clock.monotonic()
         waiting = await self._budget.wait(started)
         if waiting is not None:
             return waiting
+        if not self._database.is_sqlite:
+            found: tuple[Turn, Claim | None] | Wait | None = None
+            try:
+                async with self._database.read() as connection:
+                    now, closing = self._clock.now(), self._closing()
+                    order = claim_order(self._claims, pressing=closing.pressing)
+                    found = await self._budget.claim(connection, started, order=order, now=now, horizon=closing.horizon)
+                    step = await self._claimed(connection, found)
+            except BaseException:
+                # What the statement did is committed: permit and task come back by their leases.
+                if isinstance(found, tuple):
+                    self._budget.forget(found[0])
+                raise
+            if found is not None:
+                return step
         turn: Turn | Wait | None = None
         try:
             async with self._database.write(durable=False) as connection:
@@ -152,6 +168,19 @@ class _AppPoller:
             return None
         self._claims += 1
         return turn, claim
+
+    async def _claimed(
+        self, connection: Connection, found: tuple[Turn, Claim | None] | Wait | None
+    ) -> tuple[Turn, Claim] | Wait | None:
+        if found is None or isinstance(found, Wait):
+            return found
+        turn, claim = found
+        if claim is not None:
+            self._claims += 1
+            return turn, claim
+        await self._budget.put_back(connection, turn)
+        self._budget.forget(turn)
+        return None
 
     async def _poll(self, turn: Turn, claim: Claim) -> None:
         told = await self._ask(turn, claim)
@@ -200,7 +229,11 @@ class _AppPoller:
             return AnswerUnknown("crashed", "our own fault; see the log", reached=reached)
 
     async def _record(self, turn: Turn, claim: Claim, told: Described | ProviderError) -> None:
-        """Apply the answer and settle the permit in one transaction."""
+        """Apply the answer and settle the permit in one transaction or statement."""
+        if isinstance(told, Described) and claim.task is not None:
+            since = partial(self._budget.since, turn.call)
+            if await self._observations.observe_at_once(claim, told, turn.permit, since):
+                return
         async with self._database.write(durable=False) as connection:
             if isinstance(told, ProviderError):
                 await self._observations.poll_failed(connection, claim, told)

@@ -36,6 +36,9 @@ AT_ONCE = 4
 LEASE = timedelta(minutes=2)
 """How long a sweep stays with its process after the last page it asked for."""
 
+LOOK = 5.0
+"""Seconds between two looks at whether a sweep is due, unless it is due sooner."""
+
 PAGES_IN_A_ROW = 4
 """Pages of a span that are read one after the other; a span with more is cut."""
 
@@ -111,6 +114,7 @@ class _AppSweeper:
         self._every, self._discover, self._alive = every, discover, alive
         self._app_id = budget.app_id
         self._starts: list[datetime] = []
+        self._look_at = 0.0
         self.stopped = asyncio.Event()
 
     async def open(self) -> None:
@@ -118,10 +122,14 @@ class _AppSweeper:
             await store.ensure(connection, self._app_id, now=self._clock.now())
 
     async def run_once(self) -> int:
-        now = self._clock.now()
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        if monotonic < self._look_at:
+            return 0
         async with self._database.read() as connection:
             found = await store.find(connection, self._app_id)
             if found is None or found.next_at > now:
+                wait = (found.next_at - now).total_seconds() if found else 0.0
+                self._look_at = monotonic + min(wait, LOOK)
                 return 0
             if not self._discover and not await store.any_running(connection, self._app_id):
                 return 0

@@ -28,6 +28,14 @@ async def register(service: Service, *task_ids: str) -> None:
     await service.registration.register_batch([NewTask(task_id=task_id, labels={}) for task_id in task_ids])
 
 
+async def hurry(service: Service, task_id: str) -> None:
+    """Make the task due now."""
+    task = await service.tasks.get(task_id)
+    async with service.database.write() as connection:
+        due = polls.Hurry(task_id, APP, service.clock.now(), task.claim_no)
+        await polls.hurry(connection, [due], Urgency.HURRIED)
+
+
 def calls(provider: Server) -> int:
     counts = provider.simulator.stats()["apps"].get(str(APP), {}).get("DescribeRecordStatus")
     return counts["calls"] if counts else 0
@@ -167,6 +175,49 @@ async def test_a_deleted_task_is_not_brought_back_by_the_answer_to_its_poll(
     await polling
     async with polling_service.database.read() as connection:
         assert await task_store.find_task(connection, task_id) is None
+
+
+@pytest.mark.parametrize("earlier", [0, 1], ids=["first", "second"])
+async def test_what_is_written_during_a_poll_stays_and_the_poll_counts(
+    polling_service: Service, provider: Server, earlier: int
+) -> None:
+    """The second poll changes nothing: on PostgreSQL it is recorded by one statement, unless somebody was first."""
+    task_id = provider.simulator.start("no_files", duration=6000)
+    await register(polling_service, task_id)
+    for _ in range(earlier):
+        assert await polling_service.poller.run_once() == 1
+        await hurry(polling_service, task_id)
+    provider.simulator.faults = provider.simulator.faults.merged({"rtt": 0.3})
+    polling = asyncio.create_task(polling_service.poller.run_once())
+    await until_called(provider, earlier + 1)
+    await polling_service.tasks.set_labels(task_id, {"team": "support"}, if_versions=None)
+    await polling
+    task = await polling_service.tasks.get(task_id)
+    assert (task.labels, task.polling.poll_count, task.claim_no) == ({"team": "support"}, earlier + 1, earlier + 1)
+
+
+@pytest.mark.parametrize("life", ["no_files", "normal", "lost_file"])
+async def test_polls_that_change_nothing_are_recorded_like_any(
+    polling_service: Service, provider: Server, life: str
+) -> None:
+    """Were it not for the counts, none would be seen; and their permits come back."""
+    task_id = provider.simulator.start(life, duration=6000)
+    await register(polling_service, task_id)
+    for number in range(1, 4):
+        assert await polling_service.poller.run_once() == 1
+        task = await polling_service.tasks.get(task_id)
+        assert (task.polling.poll_count, task.claim_no) == (number, number)
+        assert all(file.claim_no == number for file in task.files.values())
+        assert task.polling.next_poll_at is not None
+        assert task.polling.last_polled_at is not None
+        assert task.polling.next_poll_at > task.polling.last_polled_at
+        await hurry(polling_service, task_id)
+    async with polling_service.database.read() as connection:
+        stand = await polling_service.budgets[APP].stand(connection)
+        answer = await task_store.find_answer(connection, task_id)
+    assert (stand.in_doubt, stand.paused) == (0, None)
+    assert answer is not None
+    assert answer[0] > task.registered_at
 
 
 async def test_a_refresh_during_a_poll_is_not_forgotten(polling_service: Service, provider: Server) -> None:

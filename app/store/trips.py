@@ -1,0 +1,180 @@
+"""A poll in two trips to PostgreSQL: one statement claims, another records the answer, if it changes nothing.
+
+What is several statements elsewhere is one here: its parts run on one snapshot, and each depends on the one before.
+What was read with the claim is written only if nobody has written the task since. SQLite has no such statements, nor
+trips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from app.core.budget import REGAIN_EVERY
+from app.core.recording import Task
+from app.core.schedule import Plan, Urgency
+from app.store import budget, polls
+from app.store.budget import BUDGETS, Permit
+from app.store.engine import Connection, budget_clock
+from app.store.models import AnswerRow, FileRow, TaskRow, table_of
+from app.store.polls import CLAIM_LEASE, POLLS, Claim
+from app.store.rows import task_values, to_file, to_task
+from app.store.tasks import newer_answer
+
+_TASKS, _FILES, _ANSWERS = table_of(TaskRow), table_of(FileRow), table_of(AnswerRow)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A permit and a task to ask about, as far as there were any.
+
+    ``is_calm``: all permits may be used. If not, none was taken: how many may be is `budget`'s to tell. ``wait``:
+    seconds until one is free, at most 0 if one was; None if none is even cooling.
+    """
+
+    is_calm: bool
+    wait: float | None
+    permit: Permit | None
+    claim: Claim | None
+
+
+async def claim(
+    connection: Connection,
+    app_id: int,
+    action: str,
+    *,
+    limit: int,
+    holder: str,
+    order: Sequence[Urgency],
+    now: datetime,
+    horizon: timedelta,
+) -> Claimed:
+    """What `budget.take` and `polls.claim` do, unless the app is paused, throttled or kept from some of its permits."""
+    until = now + CLAIM_LEASE
+    given = {"of_app": app_id, "of_action": action, "allowed": limit, "me": holder, "regained": REGAIN_EVERY * limit}
+    given |= {"now": now, "closing": now + horizon, "until": until}
+    rows = (await connection.execute(_claim(tuple(order)), given)).mappings().all()
+    row = rows[0]
+    permit = Permit(app_id, action, row["slot"], row["fence"]) if row["slot"] is not None else None
+    if row["claimed_task"] is None:
+        return Claimed(row["is_calm"], row["wait"], permit, None)
+    files = {file["f_file_id"]: to_file(_part(file, "f_")) for file in rows if file["f_file_id"] is not None}
+    task = to_task(_part(row, "t_") | {"next_poll_at": until}, files)
+    urgency = Urgency(row["claimed_as"])
+    claim = Claim(task.task_id, row["claimed_no"], until, urgency, task, row["mark"])
+    return Claimed(row["is_calm"], row["wait"], permit, claim)
+
+
+def _part(row: Any, prefix: str) -> dict[str, Any]:
+    """Of a row of several tables, the columns of one."""
+    return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
+
+
+@cache
+def _claim(order: tuple[Urgency, ...]) -> Any:
+    regained = BUDGETS.c.refused_at < budget_clock() - bindparam("regained")
+    switches = (BUDGETS.c.paused.is_(None), ~BUDGETS.c.switched_off, BUDGETS.c.cap.is_(None))
+    is_calm = and_(*switches, or_(BUDGETS.c.cut_to.is_(None), regained))
+    this = select(is_calm.label("is_calm")).where(*budget.THIS_BUDGET).cte("this")
+    permit = budget.TAKE.where(exists().where(this.c.is_calm)).cte("permit")
+    claimed = polls.claiming(order).where(exists().where(permit.c.slot.is_not(None))).cte("claimed")
+    return select(
+        this.c.is_calm,
+        budget.SOONEST.label("wait"),
+        permit.c.slot,
+        permit.c.fence,
+        claimed.c.task_id.label("claimed_task"),
+        claimed.c.claim_no.label("claimed_no"),
+        claimed.c.claimed_as,
+        literal_column("tasks.xmin::text").label("mark"),
+        *(column.label(f"t_{column.name}") for column in (*_TASKS.columns, POLLS.c.listed)),
+        *(column.label(f"f_{column.name}") for column in _FILES.columns),
+    ).select_from(
+        this.outerjoin(permit, true())
+        .outerjoin(claimed, true())
+        .outerjoin(_TASKS, _TASKS.c.task_id == claimed.c.task_id)
+        .outerjoin(POLLS, POLLS.c.task_id == claimed.c.task_id)
+        .outerjoin(_FILES, _FILES.c.task_id == claimed.c.task_id)
+    )
+
+
+async def record(
+    connection: Connection,
+    claim: Claim,
+    permit: Permit,
+    task: Task,
+    plan: Plan,
+    *,
+    body: str,
+    asked_at: datetime,
+    files: Sequence[str],
+    since: Mapping[str, float],
+) -> bool:
+    """Write a task after an answer, without its files; False if somebody has written the task since the claim.
+
+    ``files``: those of which it told again what is known. ``since``: seconds, as `budget.give_back` wants them; the
+    permit is given back in either case.
+    """
+    given = {f"to_{name}": value for name, value in task_values(task).items()}
+    given |= {"mark": claim.mark, "told_files": list(files)}
+    given |= {"answered_task": task.task_id, "answered_claim": claim.claim_no}
+    given |= {"asked_at": asked_at, "body": body}
+    given |= polls.given(claim) | {f"new_{name}": value for name, value in asdict(plan).items()}
+    given |= budget.given(permit) | dict(since)
+    return bool((await connection.execute(_RECORD, given)).scalar())
+
+
+_TOLD = bindparam("told_files", type_=ARRAY(Text()))
+
+
+def _record() -> Any:
+    values = {one.name: bindparam(f"to_{one.name}", type_=one.type) for one in _TASKS.columns if one.name != "task_id"}
+    kept = (
+        update(_TASKS)
+        .where(_TASKS.c.task_id == bindparam("to_task_id"), literal_column("tasks.xmin::text") == bindparam("mark"))
+        .values(values)
+        .returning(_TASKS.c.task_id)
+        .cte("kept")
+    )
+    is_kept = exists().where(kept.c.task_id.is_not(None))
+    names = ("answered_task", "asked_at", "answered_claim", "body")
+    columns = [_ANSWERS.c[name] for name in ("task_id", "asked_at", "claim_no", "body")]
+    told = [bindparam(name, type_=column.type) for name, column in zip(names, columns, strict=True)]
+    answer = newer_answer(
+        insert(_ANSWERS).from_select(columns, select(*(cast(one, one.type) for one in told)).where(is_kept))
+    )
+    parts = (
+        answer.returning(_ANSWERS.c.task_id).cte("answer"),
+        polls.PLAN.where(is_kept).cte("planned"),
+        update(_FILES)
+        .where(_FILES.c.task_id == bindparam("to_task_id"), _FILES.c.file_id == any_(_TOLD), is_kept)
+        .values(claim_no=bindparam("answered_claim", type_=_ANSWERS.c.claim_no.type))
+        .returning(_FILES.c.file_id)
+        .cte("told_again"),
+        budget.GIVE_BACK.returning(budget.PERMITS.c.slot).cte("given_back"),
+        budget.FORGET_MISSES.returning(BUDGETS.c.app_id).cte("forgotten"),
+    )
+    return select(func.count()).select_from(kept).add_cte(*parts)
+
+
+_RECORD = _record()
