@@ -30,7 +30,9 @@ Name = Annotated[
     StorableText,
     StringConstraints(min_length=1, max_length=100, pattern=NAME),
     # Behind a check of ours the pattern would not be described by itself.
-    Field(description="Unique. Creating it again with the same settings is harmless.", json_schema_extra={"pattern": NAME}),
+    Field(
+        description="Unique. Creating it again with the same settings is harmless.", json_schema_extra={"pattern": NAME}
+    ),
 ]
 Note = Annotated[StorableText | None, Field(description="Yours.")]
 Url = Annotated[StorableText, Field(max_length=1024, repr=False, description="https, and nowhere that is not public.")]
