@@ -21,9 +21,10 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from app.api import lists
 from app.api.audit import AuditQuery
@@ -32,7 +33,6 @@ from app.core.signing import callback_signature, parse_webhook_secret
 from app.errors import CallbackUnreadable, InvalidRequest, ProviderError
 from app.main import create_app
 from app.provider import callbacks
-from app.provider.fields import clean
 from app.provider.reading import Reading
 from app.provider.task_list import read_list
 from app.provider.wire import as_json, ignored, read_envelope, read_task
@@ -70,7 +70,7 @@ ODD_NAMES = [b"", b"\\ud800", b"\\u0000", b"a\x00", b"\xff", b"a/b~c", b"x" * 30
 def an_object(names: str, value: st.SearchStrategy[bytes], most: int = 4) -> st.SearchStrategy[bytes]:
     """Some of these members, as often as it comes, and some that nobody knows."""
     known = st.sampled_from([name.encode() for name in names.split()])
-    member = st.tuples(known | st.sampled_from(ODD_NAMES), value).map(lambda pair: b'"%s":%s' % pair)
+    member = st.tuples(st.one_of(known, known, st.sampled_from(ODD_NAMES)), value).map(lambda pair: b'"%s":%s' % pair)
     return st.lists(member, max_size=most).map(lambda members: b"{" + b",".join(members) + b"}")
 
 
@@ -79,20 +79,19 @@ def a_list(of: st.SearchStrategy[bytes], most: int = 3) -> st.SearchStrategy[byt
 
 
 odd = st.sampled_from(ODD)
-spoiled = st.one_of(
-    st.sampled_from(
-        [
-            lambda body: body,
-            lambda body: b"\xef\xbb\xbf" + body,
-            lambda body: body + b"\x00",
-            lambda body: body.decode("latin-1").encode("utf-16"),
-            lambda body: quote(body).encode(),
-        ]
-    ),
-    st.tuples(st.integers(0, 200), st.binary(max_size=2)).map(
-        lambda cut: lambda body: body[: cut[0]] + cut[1] + body[cut[0] + 1 :]
-    ),
+nothing = st.just(lambda body: body)
+wrapped = st.sampled_from(
+    [
+        lambda body: b"\xef\xbb\xbf" + body,
+        lambda body: body + b"\x00",
+        lambda body: body.decode("latin-1").encode("utf-16"),
+        lambda body: quote(body).encode(),
+    ]
 )
+cut = st.tuples(st.integers(0, 200), st.binary(max_size=2)).map(
+    lambda cut: lambda body: body[: cut[0]] + cut[1] + body[cut[0] + 1 :]
+)
+spoiled = st.one_of(nothing, nothing, nothing, wrapped, cut)
 """What else can happen to a body on its way: most often nothing."""
 
 
@@ -158,7 +157,7 @@ class Door:
 
 @pytest.fixture
 def door(settings: MakeSettings, clock: HandClock) -> Iterator[Door]:
-    with asyncio.Runner() as loop:
+    with asyncio.Runner() as loop, capture_logs():  # a crash's traceback would be drawn, with all that is in it
         opened = open_service(settings(zego_callback_secret=CALLBACK_SECRET), clock=clock)
         service = loop.run(opened.__aenter__())
         watch = watching(service.database)
@@ -174,6 +173,8 @@ def door(settings: MakeSettings, clock: HandClock) -> Iterator[Door]:
 
 @some(30)
 @given(more=CALLBACK, last=st.booleans(), spoil=spoiled)
+@example(more=b'{"message":"\\ud83d"}', last=True, spoil=bytes)
+@example(more=b'{"message":%s}' % (b"[" * 300 + b"]" * 300), last=True, spoil=bytes)
 def test_no_callback_crashes_its_door(door: Door, more: bytes, last: bool, spoil: Any) -> None:
     body = spoil(merged({**door.signed(), "event_type": 1}, more, last=last))
     if not door.refused("POST", "/v1/callbacks/zego", body):
@@ -201,7 +202,7 @@ def storable(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(map(storable, value))
     if isinstance(value, str):
-        return clean(value) == value
+        return "\x00" not in value and value.encode("utf-8", "replace").decode() == value
     return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
