@@ -19,7 +19,8 @@ from app.settings import LOOPBACK
 BODY_LIMIT = 1024 * 1024
 """Bytes of a request's body, where BODY_LIMITS says nothing else."""
 
-BODY_LIMITS = {"/v1/tasks/batch": 8 * 1024 * 1024}
+BATCH = "/v1/tasks/batch"
+BODY_LIMITS = {BATCH: 8 * 1024 * 1024}
 
 CALLBACKS = "/v1/callbacks/zego"
 
@@ -95,6 +96,8 @@ class Edge:
     def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         if self._keyless and (reason := foreign(headers)):
             return problem("forbidden", f"{reason}; a service without API_KEYS answers this machine only")
+        if scope["path"] == BATCH and scope["method"] != "POST":  # else "batch" would pass for a task's id, a wrong one
+            return problem("method_not_allowed", "Method Not Allowed", headers={"Allow": "POST"})
         declared = headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > _limit(scope):
             return problem("too_large", f"a body may have {_limit(scope)} bytes here")

@@ -15,10 +15,10 @@ SHOWN: dict[str, Any] = {
 }  # fmt: skip
 """For the description of an answer that carries the task's ETag."""
 
-IF_MATCH: Any = Header(
-    description="Only if this is still its ETag.",
-    json_schema_extra={"pattern": r'^(\*|(W/)?"[0-9]{1,18}"(, ?(W/)?"[0-9]{1,18}")*)$'},
-)
+FORM = r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$'
+"""Of If-Match, as RFC 9110 has it."""
+
+IF_MATCH: Any = Header(description="Only if this is still its ETag.", json_schema_extra={"pattern": FORM})
 """The header of a change; `expected` reads it."""
 
 
@@ -38,10 +38,9 @@ def versions(header: str) -> set[int]:
 
 
 def expected(if_match: str | None) -> set[int] | None:
-    """The versions If-Match allows; None: any. Raises InvalidRequest if it names none."""
+    """The versions If-Match allows, none of ours for others' tags; None: any. Raises InvalidRequest."""
     if if_match is None or if_match.strip() == "*":
         return None
-    named = versions(if_match)
-    if not named:
+    if not re.fullmatch(FORM, if_match.strip()):
         raise InvalidRequest.at("If-Match", 'takes an ETag as it was given, like W/"3"')
-    return named
+    return versions(if_match)

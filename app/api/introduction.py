@@ -22,6 +22,7 @@ within the provider's limits.
 * **Repeating** a write is safe, but for `ping`, `redeliver`, `rotate-secret` and `replay`.
 * **Compatibility**: within v1 fields, words, event types and problem codes are only added: ignore new ones.
 * **Times** are RFC 3339, shown in UTC with milliseconds. Ids and cursors are opaque; `TaskId`s are case-sensitive.
+* **Texts** hold no NUL and no half of a surrogate pair: 422.
 """
 
 TAGS = [

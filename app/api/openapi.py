@@ -26,6 +26,10 @@ REQUEST_ID = {"$ref": "#/components/headers/RequestId"}
 LIMITS = {name: {"$ref": f"#/components/headers/{name.replace('-', '')}"} for name in ("RateLimit", "RateLimit-Policy")}
 
 
+MADE = {"registerTask": "task_id", "createSubscription": "subscription_id"}
+"""Whose answer holds the id of what was made, and the name under which others take it."""
+
+
 def finish(document: Json, roles: Mapping[str, Role]) -> Json:
     """The framework's description of our routes, whole. ``roles``: what guarded operations need, by operationId."""
     document = _renamed(document)
@@ -48,6 +52,7 @@ def finish(document: Json, roles: Mapping[str, Role]) -> Json:
     components["examples"] = {
         code: {"summary": TITLES[code], "value": problem_example(code)} for code in STATUS_OF if code in used
     }
+    _links(document)
     document["webhooks"] = webhooks()
     return document
 
@@ -155,6 +160,20 @@ def _examples(operation: Json) -> None:
             content[media] = {"schema": {"type": "string"}, "example": METRICS}
     if "text/event-stream" in content:
         content["text/event-stream"] = _stream()
+
+
+def _links(document: Json) -> None:
+    """From what makes a thing to all that needs no more than its id."""
+    takers: dict[str, list[str]] = {}
+    for operation in operations(document):
+        needed = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"]
+        takers.setdefault(",".join(needed), []).append(operation["operationId"])
+    for operation in operations(document):
+        made = MADE.get(operation["operationId"])
+        for status in ("200", "201") if made else ():
+            operation["responses"][status]["links"] = {
+                name: {"operationId": name, "parameters": {made: f"$response.body#/{made}"}} for name in takers[made]
+            }
 
 
 def _stream() -> Json:

@@ -25,10 +25,14 @@ WHSEC = (
 DEFAULTS = "By default all `task.*` but `task.registered`, and `file.backup_expiring`."
 EventType = Annotated[str, AfterValidator(_known), WithJsonSchema({"$ref": "#/components/schemas/FeedType"})]
 Types = Annotated[list[EventType], Field(min_length=1, max_length=50)]
+NAME = r"^[^\s/]([^/]*[^\s/])?$"
 Name = Annotated[
     StorableText,
-    StringConstraints(min_length=1, max_length=100, pattern=r"^[^\s/]([^/]*[^\s/])?$"),
-    Field(description="Unique. Creating it again with the same settings is harmless."),
+    StringConstraints(min_length=1, max_length=100, pattern=NAME),
+    # Behind a check of ours the pattern would not be described by itself.
+    Field(
+        description="Unique. Creating it again with the same settings is harmless.", json_schema_extra={"pattern": NAME}
+    ),
 ]
 Note = Annotated[StorableText | None, Field(description="Yours.")]
 Url = Annotated[StorableText, Field(max_length=1024, repr=False, description="https, and nowhere that is not public.")]

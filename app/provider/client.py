@@ -18,10 +18,9 @@ from app.core.recording import Observation
 from app.core.signing import request_signature
 from app.core.sweeping import Span
 from app.errors import NeverSent, ProviderError, ProviderUnavailable, Reached
-from app.provider.fields import clean
 from app.provider.reading import Reading, has_surplus
 from app.provider.task_list import ListPage, read_list
-from app.provider.wire import Envelope, ignored, read_envelope, read_task
+from app.provider.wire import Envelope, as_json, ignored, read_envelope, read_task
 
 DESCRIBE_RECORD_STATUS = "DescribeRecordStatus"
 DESCRIBE_TASKS = "DescribeTasks"
@@ -99,8 +98,7 @@ class Provider:
         body = await self._call(DESCRIBE_RECORD_STATUS, {"TaskId": task_id}, call)
         envelope = self._envelope(body)
         observation = read_task(envelope, task_id, claim_no=claim_no, asked_at=asked_at)
-        text = clean(body[1].decode("utf-8", "replace"))
-        return Described(observation, text, envelope.request_id, ignored(envelope.data))
+        return Described(observation, as_json(body[1]), envelope.request_id, ignored(envelope.data))
 
     async def list_tasks(self, span: Span, call: Call, *, running: bool, page: int) -> ListPage:
         """Ask for a page of the tasks that started in this span and are running, or have ended (DescribeTasks).

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
@@ -172,6 +173,18 @@ def read_envelope(body: bytes, http_status: int) -> Envelope:
         raise AnswerUnknown("unknown_code", text, request_id=envelope.request_id)
     text = f"{message[: MESSAGE_LIMIT // 2]} (code {envelope.code}; {meaning.advice})"
     raise meaning.error(meaning.code, text, request_id=envelope.request_id)
+
+
+def as_json(body: bytes) -> str:
+    """An answer's text, word for word but for what is no JSON though it was read: NaN and other than UTF-8."""
+    if json.detect_encoding(body) == "utf-8" and b"NaN" not in body and b"Infinity" not in body:
+        return clean(body.decode("utf-8", "replace"))
+    return json.dumps(json.loads(body, parse_constant=lambda _: None, parse_float=_finite))
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if isfinite(number) else None
 
 
 def _not_an_answer(body: bytes, http_status: int) -> ProviderError:

@@ -183,3 +183,13 @@ async def test_the_numbers_say_in_advance_that_windows_will_close_unserved(
     assert deadlines["tasks"] == 8000
     assert 8000 - 6000 < deadlines["unservable"] < 8000
     assert deadlines["short_in_seconds"] == 600
+
+
+@pytest.mark.parametrize("odd", ['"\\ud83d"', "[" * 300 + "]" * 300, "NaN"], ids=["half a pair", "deep", "no number"])
+async def test_what_no_answer_can_show_as_json_is_shown_as_text(
+    client: httpx.AsyncClient, clock: HandClock, odd: str
+) -> None:
+    body = json.dumps(members(clock))[:-1] + f', "message": {odd}}}'
+    assert (await client.post(DOOR, content=body)).status_code == 200
+    (shown,) = await items(client)
+    assert shown["body"] == body

@@ -150,6 +150,9 @@ async def test_the_frameworks_own_errors_are_problems(client: httpx.AsyncClient)
 async def test_a_refused_method_is_told_all_that_are_offered_at_the_address(client: httpx.AsyncClient) -> None:
     for path, offered in ((f"/v1/tasks/{ID}", "DELETE, GET, PATCH"), ("/v1/tasks/batch", "POST"), ("/livez", "GET")):
         assert (await client.put(path, json={})).headers["Allow"] == offered
+    for method in ("GET", "PATCH", "DELETE", "HEAD"):  # "batch" is no task's id
+        response = await client.request(method, "/v1/tasks/batch")
+        assert (response.status_code, response.headers["Allow"]) == (405, "POST")
 
 
 async def test_a_whole_number_may_be_written_with_a_point_but_not_as_text(client: httpx.AsyncClient) -> None:

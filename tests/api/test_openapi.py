@@ -124,6 +124,17 @@ def test_every_webhook_has_an_example_that_is_one_and_every_event_a_webhook() ->
         assert headers == ["webhook-id", "webhook-timestamp", "webhook-signature"]
 
 
+def test_what_makes_a_thing_tells_where_its_id_leads() -> None:
+    for maker, made in (("registerTask", "task_id"), ("createSubscription", "subscription_id")):
+        for status in ("200", "201"):
+            links = named()[maker]["responses"][status]["links"]
+            assert made in ANSWERS[maker][status]
+            for link in links.values():
+                needed = [one["name"] for one in named()[link["operationId"]]["parameters"] if one["in"] == "path"]
+                assert link["parameters"] == {name: f"$response.body#/{name}" for name in needed} != {}
+    assert {"getTask", "refreshTask"} <= named()["registerTask"]["responses"]["201"]["links"].keys()
+
+
 def test_an_example_that_is_wrong_would_be_noticed() -> None:
     schema = named()["getTask"]["responses"]["200"]["content"]["application/json"]["schema"]
     example = ANSWERS["getTask"]["200"]

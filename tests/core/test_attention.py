@@ -95,6 +95,13 @@ def test_the_mark_that_a_window_closes_is_added_to_the_others(flags: Attention) 
     assert expiring(task) == replace(task, attention=flags | Attention.EXPIRING)
 
 
+def test_a_window_that_closes_stays_marked_while_the_task_is_active() -> None:
+    marked = a_task(attention=Attention.EXPIRING)
+    assert conclude(marked, now=CLOSES - SECOND).attention is Attention.EXPIRING
+    over = replace(marked, status=Status.COMPLETED, files={"f": a_file(FileStatus.UPLOADED)})
+    assert conclude(over, now=CLOSES - SECOND).attention is Attention(0)
+
+
 def test_every_flag_has_its_word() -> None:
     assert EVERY.words == ["failing", "not_found", "expiring", "lost", "backup_expiring"]
 

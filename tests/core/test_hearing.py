@@ -478,6 +478,7 @@ def test_an_event_1_resolves_what_polls_left_open(
     assert {file_id: (file.seen.status, file.source) for file_id, file in task.files.items()} == {
         f"f{number}": (status, "callback") for number, status in enumerate(states)
     }
+    assert {file.first_seen_at for file in task.files.values()} <= {CLOSED}
     assert sum(task.file_counts.values()) == len(states)
 
 

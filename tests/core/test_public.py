@@ -327,3 +327,9 @@ def test_every_change_of_outcome_raises_an_event_of_the_task() -> None:
 def test_tracking_a_task_that_never_stopped_is_no_change() -> None:
     assert events(RUNNING, tracked(RUNNING, now=LATER)) == []
     assert RUNNING.tracking is Tracking.ACTIVE
+
+
+@pytest.mark.parametrize("tracking", list(Tracking))
+def test_what_changes_while_the_tracking_does_not_is_an_update(tracking: Tracking) -> None:
+    before = a_task(tracking=tracking)
+    assert types(before, replace(before, labels={"team": "support"})) == ["task.updated"]

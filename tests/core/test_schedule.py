@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -464,6 +465,10 @@ def test_without_tasks_there_is_a_horizon_of_ten_minutes() -> None:
     assert fit(counted()) == Closing(tasks=0, horizon=10 * MINUTE, unservable=0, short_in=None)
 
 
+def test_all_tasks_that_close_within_the_last_span_are_counted() -> None:
+    assert fit(counted(3, 300)).tasks == 2
+
+
 def test_a_few_tasks_do_not_widen_the_horizon() -> None:
     assert fit(counted(3, 50, 200, each=100)) == Closing(tasks=300, load=100 / (5 * 60 * 10))
 
@@ -550,6 +555,11 @@ def test_a_settled_task_is_not_looked_at_after_its_window() -> None:
     assert looks(task) == [MINUTE]
     assert looks(replace(task, outcome=Outcome.LOST)) == [MINUTE]
     assert looks(task, NOW + HOUR) == []
+
+
+@pytest.mark.parametrize("facts", [{"settled_at": None}, {"status": Status.PENDING}])
+def test_what_never_settled_or_was_never_seen_is_not_looked_at_again(facts: dict[str, Any]) -> None:
+    assert planned(replace(a_settled_task(), **facts)) is None
 
 
 def test_the_looks_depend_neither_on_failures_nor_on_the_pace() -> None:

@@ -99,6 +99,19 @@ class Fuzzed:
         return {"app_id": APP, "timestamp": timestamp, "nonce": nonce, "signature": signature}
 
 
+class Watch:
+    """Notices what is stored by a request that was refused, or that only reads."""
+
+    def __init__(self, served: Fuzzed) -> None:
+        self._served, self._stored = served, served.stored()
+
+    def after(self, method: str, path: str, status: int) -> None:
+        """Look, after each request."""
+        before, self._stored = self._stored, self._served.stored()
+        if method in ("GET", "HEAD") or status >= 400:
+            assert self._stored == before, f"{method} {path} stored something: {before} became {self._stored}"
+
+
 @contextlib.contextmanager
 def fuzzed(database_url: str) -> Iterator[Fuzzed]:
     """Serve in a thread of its own, on this database, which has its schema, until the block ends. Nothing polls."""

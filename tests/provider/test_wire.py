@@ -19,7 +19,7 @@ from app.errors import (
     TaskUnknown,
 )
 from app.provider.fields import ADDRESS_LIMIT, TEXT_LIMIT, clean
-from app.provider.wire import CODES, ignored, read_envelope, read_task
+from app.provider.wire import CODES, as_json, ignored, read_envelope, read_task
 
 SAMPLES = Path(__file__).parent / "samples"
 TASK_ID = "X3CgNeE4I1qAAABN"
@@ -507,3 +507,19 @@ def test_a_status_that_no_column_can_hold_is_no_status() -> None:
             claim_no=1,
             asked_at=datetime(2026, 1, 1, tzinfo=UTC),
         )
+
+
+ANSWER = '{"Code": 0, "Message": "\u00e4", "Data": {"Status": 3, "Odd": NaN, "Far": 1e999}}'
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b'{"Code":  0, "Code": 1}', '{"Code":  0, "Code": 1}'),
+        (ANSWER.encode(), '{"Code": 0, "Message": "\\u00e4", "Data": {"Status": 3, "Odd": null, "Far": null}}'),
+        ('{"Code": 0}'.encode("utf-16"), '{"Code": 0}'),
+        ('{"Code": 0}'.encode("utf-8-sig"), '{"Code": 0}'),
+    ],
+)
+def test_an_answer_is_kept_word_for_word_if_it_is_json(body: bytes, shown: str) -> None:
+    assert as_json(body) == shown
