@@ -63,7 +63,7 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(pages.router)
         app.mount("/assets", pages.Assets(directory=pages.WEB), name="assets")
     problems.add_error_answers(app)
-    app.add_middleware(edge.Edge, clock=service.clock, keyless=not service.settings.api_keys)
+    app.add_middleware(edge.Edge)
     return app
 
 
