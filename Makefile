@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: help install clients run first-run test fuzz lint format coverage mutants openapi api-changes audit sbom bench
 .PHONY: chaos screenshots lock lock-clients clean
 .DEFAULT_GOAL := help
+# The suite starts hundreds of processes: each would compile all of app/ anew where nobody may keep what was compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import tempfile
@@ -28,6 +29,14 @@ from tests.world import APP, SECRET, BreakableDatabase, Gate, HandClock, MakeSet
 os.environ["TZ"] = "Pacific/Apia"
 """Every test, and every process that a test starts, lives half a day from UTC: a local time never passes for UTC."""
 time.tzset()
+
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected is here to stay: no search for garbage need go through it again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
