@@ -24,7 +24,8 @@ help:  ## show this
 
 .venv/development: .venv/service requirements-dev.txt
 	@echo "Installing the development tools into .venv ..."
-	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt || \
+	$(PIP) install --require-hashes -r requirements-dev.txt # which knows of a mirror that is configured for pip alone
 	@touch $@
 
 # Tools with requirements of their own, for the tests of the API's description. Without npm those tests are skipped.
