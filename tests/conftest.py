@@ -77,12 +77,12 @@ def _postgresql_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _empty_postgresql(_postgresql_url: str, _aside: asyncio.Runner) -> Iterator[Callable[[], None]]:
+def _empty_postgresql(_postgresql_url: str, _aside: asyncio.Runner) -> Iterator[Callable[[], object]]:
     """Empties its tables, which have our schema; over one connection, since opening one takes longer than the rest."""
     _aside.run(_migrate(_postgresql_url))
     empty = ";".join(f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables))
     connection = _aside.run(asyncpg.connect(_postgresql_url.replace("+asyncpg", "")))
-    yield lambda: _aside.run(connection.execute(empty)) and None
+    yield lambda: _aside.run(connection.execute(empty))
     _aside.run(connection.close())
 
 
