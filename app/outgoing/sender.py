@@ -12,6 +12,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import ip_address
 
 import certifi
@@ -58,7 +59,12 @@ class Sender:
     ) -> None:
         self._rules, self._clock = rules, clock
         self._resolve = resolve or Names()
-        self._tls = tls or trusting_context()
+        self._given_tls = tls
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        # Reading all those authorities takes longer than most that happens at a start, and may never be needed.
+        return self._given_tls or trusting_context()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send the body and tell what came of it. Never raises for anything the target, its name or its URL does."""
