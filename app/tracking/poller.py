@@ -132,19 +132,8 @@ class _AppPoller:
         if waiting is not None:
             return waiting
         if not self._database.is_sqlite:
-            found: tuple[Turn, Claim | None] | Wait | None = None
-            try:
-                async with self._database.read() as connection:
-                    now, closing = self._clock.now(), self._closing()
-                    order = claim_order(self._claims, pressing=closing.pressing)
-                    found = await self._budget.claim(connection, started, order=order, now=now, horizon=closing.horizon)
-                    step = await self._claimed(connection, found)
-            except BaseException:
-                # What the statement did is committed: permit and task come back by their leases.
-                if isinstance(found, tuple):
-                    self._budget.forget(found[0])
-                raise
-            if found is not None:
+            found, step = await self._next_at_once(started)
+            if found:
                 return step
         turn: Turn | Wait | None = None
         try:
@@ -168,6 +157,22 @@ class _AppPoller:
             return None
         self._claims += 1
         return turn, claim
+
+    async def _next_at_once(self, started: float) -> tuple[bool, tuple[Turn, Claim] | Wait | None]:
+        """Whether one statement could tell, and what it told."""
+        found: tuple[Turn, Claim | None] | Wait | None = None
+        try:
+            async with self._database.read() as connection:
+                now, closing = self._clock.now(), self._closing()
+                order = claim_order(self._claims, pressing=closing.pressing)
+                found = await self._budget.claim(connection, started, order=order, now=now, horizon=closing.horizon)
+                step = await self._claimed(connection, found)
+        except BaseException:
+            # What the statement did is committed: permit and task come back by their leases.
+            if isinstance(found, tuple):
+                self._budget.forget(found[0])
+            raise
+        return found is not None, step
 
     async def _claimed(
         self, connection: Connection, found: tuple[Turn, Claim | None] | Wait | None
