@@ -45,7 +45,7 @@ def test_callers_do_not_touch_each_others_buckets() -> None:
     ("held", "may"), [({"a": 1, "b": 1, "c": 8}, False), ({"a": 1, "b": 0, "c": 7}, True), ({"a": 0, "c": 8}, True)]
 )
 def test_beyond_the_own_share_there_is_room_while_others_have_not_taken_the_rest(
-    held: dict[str, int], may: bool
+    held: dict[str | None, int], may: bool
 ) -> None:
     """Of 10 places each of 3 callers has 1 for certain; 7 are for whoever comes first."""
     assert may_wait(held, "a", callers=3, most=10) is may
