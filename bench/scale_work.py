@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import text
 
 from app.clock import SystemClock
@@ -34,6 +36,7 @@ BODY = '{"Code": 0, "Data": {"Status": 2, "RecordFiles": []}}'
 @asynccontextmanager
 async def service(url: str, now: datetime) -> AsyncIterator[Service]:
     """The service without a provider, at the time of the data."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     clock = SystemClock()
     clock.synchronise(now)
     settings = load_settings(

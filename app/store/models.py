@@ -89,7 +89,7 @@ class TaskRow(Base):
         Index(None, "tracking", "registered_at", "task_id"),
         _some("ix_tasks_outcome", "outcome", "registered_at", "task_id", where="outcome IS NOT NULL"),
         _some("ix_tasks_status", "status", "registered_at", "task_id", where="status <> 'completed'"),
-        _some("ix_tasks_closing", "query_deadline", where="tracking = 'active'"),
+        _some("ix_tasks_closing", "tracking", "query_deadline", where="tracking = 'active'"),
         # Few tasks need a person, and people ask for these all day.
         _some("ix_tasks_needing_a_person", "registered_at", "task_id", where="attention <> 0"),
     )

@@ -21,7 +21,7 @@ NEW = (
     ("ix_tasks_tracking_registered_at_task_id", "tasks", ["tracking", "registered_at", "task_id"], None),
     ("ix_tasks_outcome", "tasks", ["outcome", "registered_at", "task_id"], "outcome IS NOT NULL"),
     ("ix_tasks_status", "tasks", ["status", "registered_at", "task_id"], "status <> 'completed'"),
-    ("ix_tasks_closing", "tasks", ["query_deadline"], "tracking = 'active'"),
+    ("ix_tasks_closing", "tasks", ["tracking", "query_deadline"], "tracking = 'active'"),
     ("ix_polls_early", "polls", ["app_id", "urgency", "early_at"], "early_at IS NOT NULL"),
     ("ix_polls_closing", "polls", ["app_id", "closes_at"], "closes_at IS NOT NULL"),
     ("ix_callbacks_unknown", "callbacks", ["forget_at"], "forget_at IS NOT NULL"),
