@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from app.core.codes import MEDIA_TRACK_TYPES, QUIT_REASONS, RECORD_MODES, STREAM_TYPES, word
 from app.core.deliveries import settled_files, size, task_url
@@ -21,13 +21,6 @@ FILES_SHOWN = 100
 
 CALLBACK_RECEIVED = "callback.received"
 """The one event that stands in its task's own history only."""
-
-EventType = Literal[
-    "task.settled", "task.reopened", "task.expired", "task.expiring", "task.ended", "task.untracked", "task.deleted",
-    "task.registered", "task.updated", "file.updated", "file.backup_expiring", "file.backup_expired",
-    "subscription.disabled", "delivery.failed",
-]  # fmt: skip
-"""What the feed tells of."""
 
 SILENT = frozenset({"polling", "last_callback", "version", "updated_at"})
 """Fields whose change makes no new version."""

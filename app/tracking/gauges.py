@@ -16,7 +16,7 @@ import structlog
 
 from app import metrics
 from app.clock import Clock
-from app.core.public import EventType
+from app.core.deliveries import EventType
 from app.core.recording import Outcome, Tracking
 from app.errors import DatabaseUnavailable
 from app.store import counts, queue, sweeps
