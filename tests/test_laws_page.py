@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -40,3 +41,11 @@ def test_clocks_and_dice_are_banned_and_the_ban_has_no_other_exceptions() -> Non
     assert banned("app/core/schedule.py") == banned("app/tracking/poller.py") == 2
     assert banned("app/clock.py") == 0
     assert [file for file in (ROOT / "app").rglob("*.py") if "TID251" in file.read_text()] == []
+
+
+def test_the_page_of_changes_names_tests_and_files_that_exist() -> None:
+    page = (ROOT / "docs" / "changing.md").read_text()
+    assert len(claims(page)) > 8
+    assert missing([one for one in claims(page) if not one[0].startswith("app/")]) == []
+    files = re.findall(r"`((?:app|docs|tests)/[\w/.-]+)`", page)
+    assert [file for file in files if not (ROOT / file).exists()] == []
