@@ -118,6 +118,10 @@ class Tree:
         return [line for file in files for line in file.read_text().splitlines()]
 
 
+HERE = Tree(ROOT)
+"""This copy, parsed once for all tests that look at it."""
+
+
 def _dotted(file: str) -> str:
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
@@ -202,7 +206,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(folder, filter="data")
-        sys.stdout.write(page(Tree(Path(folder)), Tree(ROOT)))
+        sys.stdout.write(page(Tree(Path(folder)), HERE))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from tests.shape import ROOT, Tree
+from tests.shape import HERE, ROOT
 
 PAGE = (ROOT / "docs" / "rooms.md").read_text()
 
@@ -38,7 +38,7 @@ def arrows(graph: Graph) -> Iterator[str]:
 
 
 def test_the_picture_shows_the_imports_between_rooms() -> None:
-    graph = rooms(Tree(ROOT).imports)
+    graph = rooms(HERE.imports)
     drawn = re.findall(r"^    (\w+ --> \w+)$", PAGE, re.MULTILINE)
     assert sorted(drawn) == sorted(arrows(graph))
     told = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
