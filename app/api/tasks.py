@@ -14,7 +14,7 @@ from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, require
 from app.api.lists import ListQuery, TaskQuery
 from app.api.problems import PROBLEMS, may_answer
 from app.api.schemas import LabelsIn, TaskIdPath
-from app.api.shown import TheGallery, answer, page, show, unchanged
+from app.api.shown import Gallery, TheGallery, answer, page, show, unchanged
 from app.api.task_schemas import AnswerOut, EventPage, TaskOut, TaskPage
 from app.api.waiting import Wait, unless_hung_up
 from app.api.words import Awaited
@@ -22,6 +22,7 @@ from app.core.public import Json, event_json, time_text
 from app.core.recording import Task
 from app.errors import InvalidRequest, TaskNotFound
 from app.tracking.waiting import has_ended, is_over
+from app.wiring import Service
 
 router = APIRouter(prefix="/v1", tags=["tasks"], responses=PROBLEMS, route_class=GuardedRoute)
 read, write, admin = requires("read"), requires("write"), requires("admin")
@@ -78,10 +79,7 @@ async def get_task(
     if wait is None:
         if until is not None or version is not None:
             raise InvalidRequest.at("wait", "give the seconds to wait: until and version say what for")
-        stamp = await service.tasks.stamp(task_id)
-        if matches(if_none_match, stamp.version):
-            return unchanged(stamp.version)
-        return answer(await gallery.task(stamp))
+        return await shown_at_once(service, gallery, task_id, if_none_match)
     if until is not None and version is not None:
         raise InvalidRequest.at("version", "wait either until something holds, or for another version")
     waiting = service.waiting.task(task_id, _awaited(until, version), seconds=wait, key=caller_of(request).key)
@@ -217,6 +215,14 @@ def _awaited(until: str | None, version: int | None) -> Callable[[Task], bool]:
     if version is not None:
         return lambda task: task.version != version
     return has_ended if until == "ended" else is_over
+
+
+async def shown_at_once(service: Service, gallery: Gallery, task_id: str, if_none_match: str | None) -> Response:
+    """A task as it is now."""
+    stamp = await service.tasks.stamp(task_id)
+    if matches(if_none_match, stamp.version):
+        return unchanged(stamp.version)
+    return answer(await gallery.task(stamp))
 
 
 async def _shown(service: TheService, task_id: str, status: int = 200) -> Response:
