@@ -104,7 +104,7 @@ labels = an_object("team a", odd)
 CALLBACK = an_object("task_id event_type sequence app_id nonce timestamp signature detail message", odd | detail)
 TASK = an_object("task_id app_id started_at labels", odd | labels)
 SUBSCRIPTION = an_object("name url types app_id labels secret max_in_flight description", odd | labels | a_list(odd))
-KNOWN = {
+KNOWN: dict[str, dict[str, Any]] = {
     "/v1/tasks": {"task_id": task_id(1)},
     "/v1/tasks/batch": {"tasks": [{"task_id": task_id(2)}]},
     f"/v1/tasks/{task_id()}": {"labels": {"team": "a"}},
