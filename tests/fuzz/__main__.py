@@ -28,7 +28,7 @@ from tests.fuzz.world import KEY, Watch, fuzzed
 CONFIGURATION = str(Path(__file__).with_name("schemathesis.toml"))
 ENGINES = ("sqlite", "postgresql")
 WHOLE = ("--max-examples", "30")
-SHORT = ("--phases", "fuzzing", "--max-examples", "9", "--generation-deterministic", "--no-shrink")
+SHORT = ("--phases", "fuzzing", "--max-examples", "8", "--generation-deterministic", "--no-shrink")
 GARBAGE = (sys.executable, "-m", "pytest", "-q", "tests/test_garbage.py")
 
 
