@@ -79,7 +79,7 @@ def main() -> int:
     more = [one for one in given if one not in (*ENGINES, "--short")]
     configure_logging("error", "text")
     found = [engine for engine in engines if not fuzz(engine, [*(SHORT if short else WHOLE), *more])]
-    if not short and not more and subprocess.call(GARBAGE, env={**os.environ, "FUZZ": "25"}):
+    if not short and not more and subprocess.call(GARBAGE, env={**os.environ, "FUZZ": "10"}):
         found.append("bytes")
     sys.stdout.write(f"\n{hooks.Here.requests} requests on {' and '.join(engines)}; ")
     sys.stdout.write(f"faults: {', '.join(found) or 'none'}\n")
