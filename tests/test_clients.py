@@ -121,7 +121,7 @@ def test_generated_types_compile_and_refuse_what_is_wrong(tmp_path: Path) -> Non
 @needs_node
 def test_spectral_complains_of_a_broken_description_and_not_of_ours(tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
-    broken.write_text(DESCRIPTION.read_text(encoding="utf-8").replace('"operationId": "getTask"', '"x-id": ""'))
+    broken.write_text(DESCRIPTION.read_text(encoding="utf-8").replace('"operationId": "listTasks"', '"x-id": ""'))
     found = json.loads(spectral(DESCRIPTION, broken))
     assert [(fault["code"], fault["source"]) for fault in found] == [("operation-operationId", str(broken))]
 

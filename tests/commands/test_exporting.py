@@ -90,4 +90,4 @@ async def test_who_asks_for_a_subscriber_that_is_none_is_told_who_there_are(comm
     assert (ran.code, "there are none" in ran.said) == (1, True)
     await subscribe(command, served)
     assert "billing" in (await command("deliveries", "--subscription", "nobody")).said
-    assert (await command("replay", "billing", "--since", "yesterday")).code == 1
+    assert (await command("replay", "billing", "--since", "yesterday")).code == 2
