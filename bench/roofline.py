@@ -185,7 +185,7 @@ async def main(options: argparse.Namespace) -> int:
 
 def fallen(row: Row, came: Compared) -> list[str]:
     """How far a share fell since it was kept."""
-    before = json.loads(KEPT.read_text()).get(row.name)
+    before = json.loads(KEPT.read_text()).get(row.name) if KEPT.exists() else None
     now = share(row, came)
     return [f"{row.name}: {now:.2f}, it was {before:.2f}"] if before and now < (1 - FALL) * before else []
 

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request, Response
 
-from app.api.etags import tag
+from app.api.etags import matches, tag
 from app.api.task_schemas import TaskOut
 from app.core.public import Json, task_json, task_with_files_json
 from app.core.recording import Task
@@ -35,6 +35,13 @@ class Gallery:
         self._tasks, self._most = tasks, most
         self._shown: OrderedDict[tuple[str, bool], Shown] = OrderedDict()
         self._size = 0
+
+    async def answer(self, task_id: str, if_none_match: str | None) -> Response:
+        """A task with the first of its files, unless the caller has this version. Raises TaskNotFound."""
+        stamp = await self._tasks.stamp(task_id)
+        if matches(if_none_match, stamp.version):
+            return unchanged(stamp.version)
+        return answer(await self.task(stamp))
 
     async def task(self, stamp: Stamp) -> Shown:
         """A task with the first of its files, not older than its stamp. Raises TaskNotFound."""

@@ -14,7 +14,7 @@ from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, require
 from app.api.lists import ListQuery, TaskQuery
 from app.api.problems import PROBLEMS, may_answer
 from app.api.schemas import LabelsIn, TaskIdPath
-from app.api.shown import Gallery, TheGallery, answer, page, show, unchanged
+from app.api.shown import TheGallery, answer, page, show, unchanged
 from app.api.task_schemas import AnswerOut, EventPage, TaskOut, TaskPage
 from app.api.waiting import Wait, unless_hung_up
 from app.api.words import Awaited
@@ -22,7 +22,6 @@ from app.core.public import Json, event_json, time_text
 from app.core.recording import Task
 from app.errors import InvalidRequest, TaskNotFound
 from app.tracking.waiting import has_ended, is_over
-from app.wiring import Service
 
 router = APIRouter(prefix="/v1", tags=["tasks"], responses=PROBLEMS, route_class=GuardedRoute)
 read, write, admin = requires("read"), requires("write"), requires("admin")
@@ -79,7 +78,7 @@ async def get_task(
     if wait is None:
         if until is not None or version is not None:
             raise InvalidRequest.at("wait", "give the seconds to wait: until and version say what for")
-        return await shown_at_once(service, gallery, task_id, if_none_match)
+        return await gallery.answer(task_id, if_none_match)
     if until is not None and version is not None:
         raise InvalidRequest.at("version", "wait either until something holds, or for another version")
     waiting = service.waiting.task(task_id, _awaited(until, version), seconds=wait, key=caller_of(request).key)
@@ -184,10 +183,10 @@ async def delete_task(task_id: TaskIdPath, service: TheService, caller: TheCalle
 )
 async def get_answer(task_id: TaskIdPath, service: TheService) -> Response:
     """As it came: `{"task_id", "asked_at", "answer"}`. 404 before the first."""
-    answer = await service.tasks.answer(task_id)
-    if answer is None:
+    told = await service.tasks.answer(task_id)
+    if told is None:
         raise TaskNotFound(f"the provider has not answered about {task_id} yet")
-    asked_at, body = answer
+    asked_at, body = told
     # Put together as text: what the provider sent need not survive a second encoding.
     text = f'{{"task_id":"{task_id}","asked_at":"{time_text(asked_at)}","answer":{body}}}'
     return Response(text, media_type="application/json")
@@ -215,14 +214,6 @@ def _awaited(until: str | None, version: int | None) -> Callable[[Task], bool]:
     if version is not None:
         return lambda task: task.version != version
     return has_ended if until == "ended" else is_over
-
-
-async def shown_at_once(service: Service, gallery: Gallery, task_id: str, if_none_match: str | None) -> Response:
-    """A task as it is now."""
-    stamp = await service.tasks.stamp(task_id)
-    if matches(if_none_match, stamp.version):
-        return unchanged(stamp.version)
-    return answer(await gallery.task(stamp))
 
 
 async def _shown(service: TheService, task_id: str, status: int = 200) -> Response:
