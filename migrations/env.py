@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from app.clock import SystemClock
 from app.settings import load_settings
-from app.store import models_audit, models_counts, models_webhooks  # noqa: F401 - so that the metadata knows them
+from app.store import models_audit, models_calls, models_counts, models_webhooks  # noqa: F401 - so that the metadata knows them
 from app.store.engine import Database
 from app.store.models import Base, UtcDateTime
 

@@ -8,7 +8,9 @@ from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from app.api.schemas import one_of
-from app.core.public import CALLBACK_RECEIVED, MEDIA_TRACK_TYPES, QUIT_REASONS, RECORD_MODES, STREAM_TYPES, EventType
+from app.core.codes import MEDIA_TRACK_TYPES, QUIT_REASONS, RECORD_MODES, STREAM_TYPES
+from app.core.deliveries import EventType
+from app.core.public import CALLBACK_RECEIVED
 from app.tracking.audit import Action
 
 Source = TypeAliasType(

@@ -7,19 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Json = dict[str, Any]
 
-TASK_EVENTS = (
+EventType = Literal[
     "task.settled", "task.reopened", "task.expired", "task.expiring", "task.ended", "task.untracked", "task.deleted",
-    "task.registered", "task.updated",
-)  # fmt: skip
-FILE_EVENTS = ("file.updated", "file.backup_expiring", "file.backup_expired")
-OTHER_EVENTS = ("subscription.disabled", "delivery.failed")
-EVENT_TYPES = TASK_EVENTS + FILE_EVENTS + OTHER_EVENTS
+    "task.registered", "task.updated", "file.updated", "file.backup_expiring", "file.backup_expired",
+    "subscription.disabled", "delivery.failed",
+]  # fmt: skip
+"""What the feed tells of."""
+
+EVENT_TYPES = get_args(EventType)
 """What can be subscribed to; `callback.received` stands in a task's own history only."""
 
+TASK_EVENTS = tuple(one for one in EVENT_TYPES if one.startswith("task."))
+OTHER_EVENTS = tuple(one for one in EVENT_TYPES if not one.startswith(("task.", "file.")))
 DEFAULT_TYPES = (*(one for one in TASK_EVENTS if one != "task.registered"), "file.backup_expiring")
 
 SCHEDULE = (

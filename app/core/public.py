@@ -5,11 +5,11 @@ The same words serve the API's answers and the events, so an event says exactly 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from app.core.codes import MEDIA_TRACK_TYPES, QUIT_REASONS, RECORD_MODES, STREAM_TYPES, word
 from app.core.deliveries import settled_files, size, task_url
 from app.core.recording import Attention, File, LastError, Polling, Task, Tracking
 from app.core.told import LastCallback, Notice, Playlist
@@ -19,26 +19,8 @@ Json = dict[str, Any]
 FILES_SHOWN = 100
 """A task shows this many of its files; the rest stand at ``/v1/tasks/{task_id}/files``."""
 
-RECORD_MODES = {1: "single_stream", 2: "mixed_stream"}
-STREAM_TYPES = {1: "audio", 2: "video", 3: "audio_video", 4: "audio_video_separate"}
-MEDIA_TRACK_TYPES = {1: "audio", 2: "video", 3: "audio_video"}
-QUIT_REASONS = {
-    1: "start_failed", 2: "login_failed", 3: "idle", 4: "max_duration", 5: "engine_start_failed", 6: "network_lost",
-    1001: "unspecified", 1002: "file_name_too_long", 1003: "file_open_failed", 1004: "disk_full",
-    1005: "engine_init_failed", 1006: "header_write_failed", 1007: "write_bad_descriptor", 1008: "write_io_error",
-    1009: "channel_error", 1010: "unsupported_format", 1011: "illegal_state",
-}  # fmt: skip
-"""Why a recording ended abnormally (docs/provider.md 4.3); `idle` and `max_duration` are ordinary ends."""
-
 CALLBACK_RECEIVED = "callback.received"
 """The one event that stands in its task's own history only."""
-
-EventType = Literal[
-    "task.settled", "task.reopened", "task.expired", "task.expiring", "task.ended", "task.untracked", "task.deleted",
-    "task.registered", "task.updated", "file.updated", "file.backup_expiring", "file.backup_expired",
-    "subscription.disabled", "delivery.failed",
-]  # fmt: skip
-"""What the feed tells of."""
 
 SILENT = frozenset({"polling", "last_callback", "version", "updated_at"})
 """Fields whose change makes no new version."""
@@ -49,11 +31,6 @@ def time_text(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def word(code: int | None, words: Mapping[int, str]) -> str | None:
-    """The word for a provider's number; ``unknown`` for a new one."""
-    return None if code is None else words.get(code, "unknown")
 
 
 def task_json(task: Task) -> Json:

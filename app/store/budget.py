@@ -8,8 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Double, and_, bindparam, case, func, or_, select, update
 
 from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE, AppState
-from app.store.engine import Connection, budget_clock
-from app.store.models import BudgetRow, PermitRow, table_of
+from app.store.budget_clock import budget_clock
+from app.store.engine import Connection
+from app.store.models import table_of
+from app.store.models_calls import BudgetRow, PermitRow
 from app.store.tasks import upsert
 
 SWITCHES = ("switched_off", "cap")

@@ -19,12 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Double, event, func, make_url, select
+from sqlalchemy import event, func, make_url, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import NullPool, QueuePool
-from sqlalchemy.sql.functions import FunctionElement
 
 from app.clock import Clock, wall_time
 from app.store import sqlite
@@ -58,27 +56,6 @@ _in_background: ContextVar[bool] = ContextVar("in_background", default=False)
 def work_in_background() -> None:
     """What this asyncio task, and those it starts, do from here on is the work of a background job."""
     _in_background.set(True)
-
-
-class budget_clock(FunctionElement[float]):  # noqa: N801 - it is written like a function in statements
-    """Seconds on the clock that all processes of this database share.
-
-    SQLite: the machine's monotonic clock, since all its processes live on one machine. PostgreSQL: its own clock, read
-    at each call (``now()`` would stand still in a transaction).
-    """
-
-    type = Double()
-    inherit_cache = True
-
-
-@compiles(budget_clock, "sqlite")
-def _sqlite_clock(element: Any, compiler: Any, **kw: Any) -> str:
-    return "budget_clock()"
-
-
-@compiles(budget_clock, "postgresql")
-def _postgresql_clock(element: Any, compiler: Any, **kw: Any) -> str:
-    return "extract(epoch FROM clock_timestamp())::double precision"
 
 
 @dataclass(frozen=True, slots=True)

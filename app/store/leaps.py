@@ -13,7 +13,8 @@ from app.core.deliveries import LEASE, LONGEST_WAIT
 from app.core.schedule import Urgency
 from app.store.bell import DELIVERIES, POLLS, ring
 from app.store.engine import Connection
-from app.store.models import PollRow, SweepRow
+from app.store.models import PollRow
+from app.store.models_calls import SweepRow
 from app.store.models_webhooks import DeliveryRow
 
 _FOLLOWED = [urgency for urgency in Urgency if urgency not in (Urgency.DEADLINE, Urgency.LOOK)]

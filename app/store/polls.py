@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
     ScalarSelect,
     and_,
     bindparam,
@@ -27,10 +26,9 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.core.recording import Task
-from app.core.schedule import CLOSING_EDGES, EARLY, Plan, Urgency
+from app.core.schedule import EARLY, Plan, Urgency
 from app.store.bell import POLLS as POLLS_DUE
 from app.store.bell import ring
-from app.store.counts import COUNTED
 from app.store.engine import Connection
 from app.store.models import PollRow, TaskRow, table_of
 from app.store.tasks import INSERT
@@ -81,27 +79,27 @@ async def claim(
 
 # Statements of every poll are built once: building them took longer than running them.
 
-_OF_APP = POLLS.c.app_id == bindparam("of_app")
+OF_APP = POLLS.c.app_id == bindparam("of_app")
 _CLOSES = (POLLS.c.closes_at > bindparam("now"), POLLS.c.closes_at <= bindparam("closing"))
-_CLOSING = (_OF_APP, *_CLOSES)
-_STORED = [urgency for urgency in Urgency if urgency is not Urgency.DEADLINE]
+_CLOSING = (OF_APP, *_CLOSES)
+STORED = [urgency for urgency in Urgency if urgency is not Urgency.DEADLINE]
 
 
-def _due(urgency: Urgency) -> tuple[ColumnElement[bool], ...]:
-    return (_OF_APP, _is(urgency), POLLS.c.next_poll_at <= bindparam("now"))
+def due(urgency: Urgency) -> tuple[ColumnElement[bool], ...]:
+    return (OF_APP, of_class(urgency), POLLS.c.next_poll_at <= bindparam("now"))
 
 
 def _early(urgency: Urgency) -> tuple[ColumnElement[bool], ...]:
-    return (_OF_APP, _is(urgency), POLLS.c.early_at <= bindparam("now"))
+    return (OF_APP, of_class(urgency), POLLS.c.early_at <= bindparam("now"))
 
 
-def _is(urgency: Urgency) -> ColumnElement[bool]:
+def of_class(urgency: Urgency) -> ColumnElement[bool]:
     return POLLS.c.urgency == literal_column(str(int(urgency)))
 
 
 _ANY_DUE = select(
     or_(
-        *(exists().where(*_due(urgency)) for urgency in _STORED),
+        *(exists().where(*due(urgency)) for urgency in STORED),
         exists().where(*_CLOSING),
         *(exists().where(*_early(urgency)) for urgency in EARLY),
     )
@@ -114,7 +112,7 @@ def claiming(order: tuple[Urgency, ...]) -> ReturningUpdate[Any]:
     first = [
         _first(_CLOSING, POLLS.c.closes_at)
         if urgency is Urgency.DEADLINE
-        else _first(_due(urgency), POLLS.c.next_poll_at)
+        else _first(due(urgency), POLLS.c.next_poll_at)
         for urgency in order
     ]
     first += [_first(_early(urgency), POLLS.c.early_at) for urgency in EARLY]
@@ -264,72 +262,3 @@ def _other_than(app_ids: Sequence[int]) -> ColumnElement[bool]:
     """Of none of these apps, in ascending order: an index finds what lies between numbers, but not what is NOT IN."""
     edges = [-1, *app_ids, 2**63 - 1]
     return or_(*(and_(POLLS.c.app_id > low, POLLS.c.app_id < high) for low, high in pairwise(edges)))
-
-
-# -- what the queue holds
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """``recordings``: those that only polls follow; ``batches``: tasks waiting for their first poll; ``closing``: for a
-    last look, by CLOSING_EDGES."""
-
-    recordings: int
-    uploading: int
-    batches: int
-    closing: tuple[int, ...]
-
-
-async def load(connection: Connection, app_id: int, *, now: datetime, vouched: bool) -> Load:
-    """What an app's queue asks of its budget."""
-    given = {"of_app": app_id}
-    by_class = {row[0]: row[1] for row in await connection.execute(_NOT_VOUCHED if vouched else _WAITING, given)}
-    edges = {f"edge_{number}": now + edge for number, edge in enumerate(CLOSING_EDGES)}
-    closing = (await connection.execute(_CLOSING_BY_EDGE, given | edges | {"now": now})).one()
-    return Load(
-        recordings=by_class.get(Urgency.ROUTINE, 0),
-        uploading=by_class.get(Urgency.PROMPT, 0),
-        batches=by_class.get(Urgency.BATCH, 0),
-        closing=tuple(int(count) for count in closing),
-    )
-
-
-_CLASSES: list[ColumnElement[int]] = [
-    literal_column(str(int(urgency))) for urgency in (Urgency.ROUTINE, Urgency.PROMPT, Urgency.BATCH)
-]
-_WAITING = select(POLLS.c.urgency, func.count()).where(_OF_APP, POLLS.c.urgency.in_(_CLASSES)).group_by(POLLS.c.urgency)
-_SHOWN = exists().where(TaskRow.task_id == POLLS.c.task_id, TaskRow.status_code == POLLS.c.listed)
-_NOT_VOUCHED = _WAITING.where(or_(~_is(Urgency.ROUTINE), ~_SHOWN))
-_EDGES = [bindparam(f"edge_{number}", type_=POLLS.c.closes_at.type) for number in range(len(CLOSING_EDGES))]
-_CLOSING_BY_EDGE = select(
-    *(func.coalesce(func.sum(case((POLLS.c.closes_at <= edge, 1), else_=0)), 0) for edge in _EDGES)
-).where(_OF_APP, POLLS.c.closes_at > bindparam("now"), POLLS.c.closes_at <= _EDGES[-1])
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """Polls that are due now, of each class up to ``COUNTED``; ``oldest``: since when the longest has been waiting."""
-
-    by_class: dict[Urgency, int]
-    oldest: datetime | None
-
-    @property
-    def due(self) -> int:
-        return sum(self.by_class.values())
-
-
-async def backlog(connection: Connection, app_id: int, *, now: datetime) -> Backlog:
-    """How far an app's polls are behind."""
-    row = (await connection.execute(_BACKLOG, {"of_app": app_id, "now": now, "most": COUNTED})).one()
-    numbers, dates = row[: len(_STORED)], filter(None, row[len(_STORED) :])
-    return Backlog(
-        {urgency: number for urgency, number in zip(_STORED, numbers, strict=True) if number}, min(dates, default=None)
-    )
-
-
-# A look into the index for each class: over all classes at once it would read everything that is due.
-_FIRST = select(POLLS.c.next_poll_at).order_by(POLLS.c.next_poll_at).limit(1)
-_SOME = select(POLLS.c.next_poll_at).limit(bindparam("most", type_=Integer))
-_NUMBERS = (select(func.count()).select_from(_SOME.where(*_due(urgency)).subquery()) for urgency in _STORED)
-_DATES = (_FIRST.where(*_due(urgency)) for urgency in _STORED)
-_BACKLOG = select(*(one.scalar_subquery() for one in (*_NUMBERS, *_DATES)))

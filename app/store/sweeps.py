@@ -13,7 +13,8 @@ from app.core.public import error_json
 from app.core.recording import LastError, Status, Tracking
 from app.core.sweeping import Known
 from app.store.engine import Connection
-from app.store.models import PollRow, SweepRow, TaskRow, table_of
+from app.store.models import PollRow, TaskRow, table_of
+from app.store.models_calls import SweepRow
 from app.store.tasks import upsert
 
 _POLLS = table_of(PollRow)

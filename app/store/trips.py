@@ -35,7 +35,8 @@ from app.core.recording import Task
 from app.core.schedule import Plan, Urgency
 from app.store import budget, polls
 from app.store.budget import BUDGETS, Permit
-from app.store.engine import Connection, budget_clock
+from app.store.budget_clock import budget_clock
+from app.store.engine import Connection
 from app.store.models import AnswerRow, FileRow, TaskRow, table_of
 from app.store.polls import CLAIM_LEASE, POLLS, Claim
 from app.store.rows import task_values, to_file, to_task

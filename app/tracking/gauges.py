@@ -16,10 +16,10 @@ import structlog
 
 from app import metrics
 from app.clock import Clock
-from app.core.public import EventType
+from app.core.deliveries import EventType
 from app.core.recording import Outcome, Tracking
 from app.errors import DatabaseUnavailable
-from app.store import counts, polls, sweeps
+from app.store import counts, queue, sweeps
 from app.store.engine import Database, work_in_background
 from app.tracking.budget import Budget, Stand
 from app.tracking.follower import Follower
@@ -41,7 +41,7 @@ class _Seen:
 
     at: float
     active: int
-    backlogs: Mapping[int, polls.Backlog]
+    backlogs: Mapping[int, queue.Backlog]
     stands: Mapping[tuple[int, str], Stand]
     sweeps_failing: Mapping[int, bool]
 
@@ -99,7 +99,7 @@ class Gauges:
                     for budgets in (self._budgets, self._list_budgets)
                     for app_id, budget in budgets.items()
                 }
-                backlogs = {app_id: await polls.backlog(connection, app_id, now=now) for app_id in self._budgets}
+                backlogs = {app_id: await queue.backlog(connection, app_id, now=now) for app_id in self._budgets}
                 found = {app_id: await sweeps.find(connection, app_id) for app_id in self._budgets}
                 tasks = await counts.tasks(connection)
         except DatabaseUnavailable:  # counted where it is raised

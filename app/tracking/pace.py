@@ -9,7 +9,7 @@ import structlog
 
 from app.clock import Clock
 from app.core.schedule import Closing, Pace, Policy, closing
-from app.store import polls, sweeps
+from app.store import queue, sweeps
 from app.store.engine import Database
 from app.tracking.budget import Budget
 
@@ -53,7 +53,7 @@ class Paces:
             sweep = await sweeps.find(connection, budget.app_id) if self._sweep_every else None
             fresh = 3 * self._sweep_every + timedelta(minutes=1) if self._sweep_every else timedelta(0)
             vouched = bool(sweep and sweep.completed_at and now - sweep.completed_at < fresh)
-            load = await polls.load(connection, budget.app_id, now=now, vouched=vouched)
+            load = await queue.load(connection, budget.app_id, now=now, vouched=vouched)
         rate = budget.rate
         return Pace(
             rate=rate,

@@ -13,7 +13,7 @@ from app.core.detection import Ending, Noticed, noticed
 from app.core.schedule import Pace, Urgency
 from app.core.told import CallbackEvent
 from app.provider.callbacks import numbers_of
-from app.store import counts, outcomes, polls, sweeps
+from app.store import counts, outcomes, queue, sweeps
 from app.store.delivery_lists import Outbox, outbox
 from app.store.engine import Connection, Database
 from app.tracking.budget import Budget, Stand
@@ -64,7 +64,7 @@ class AppStatistics:
     noticed: Noticed
     is_called: bool
     pace: Pace
-    backlog: polls.Backlog
+    backlog: queue.Backlog
     sweep: sweeps.Sweep | None
     sweep_state: SweepState
     list_budget: Stand
@@ -176,7 +176,7 @@ class Statistics:
             noticed=noticed(endings.get(app_id, [])),
             is_called=self._callbacks.can_hear(app_id),
             pace=self._paces.of(app_id),
-            backlog=await polls.backlog(connection, app_id, now=now),
+            backlog=await queue.backlog(connection, app_id, now=now),
             sweep=sweep,
             sweep_state=self._sweep_state(sweep, now=now),
             list_budget=await self._list_budgets[app_id].stand(connection),

@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from app.api.lists import FileQuery, ListQuery, TaskQuery
+from app.commands import filters
 from app.core.recording import FileStatus, Status
 from app.errors import AnswerUnknown, TaskUnknown
 from app.main import create_app
@@ -334,6 +336,20 @@ FILE_FILTERS: list[tuple[dict[str, Any], set[str]]] = [
     ({"backup_expires_before": text(NOON + timedelta(days=3, minutes=1))}, set()),
     ({"backup_expires_before": text(NOON + timedelta(days=3, minutes=2))}, {"backup"}),
 ]
+
+
+@pytest.mark.parametrize(
+    ("query", "tried", "options"),
+    [(TaskQuery, FILTERS, filters.TASK_FILTERS), (FileQuery, FILE_FILTERS, filters.FILE_FILTERS)],
+)
+def test_each_filter_is_tried_here_and_known_to_the_command_line(
+    query: type[ListQuery], tried: list[tuple[dict[str, Any], set[Any]]], options: tuple[filters.Filter, ...]
+) -> None:
+    known = query.model_fields.keys() - {"limit", "cursor", "order", "include"}
+    assert known - {name for params, _ in tried for name in params} <= {
+        "task_id"
+    }  # missing ones have tests of their own
+    assert known - {"task_id"} == {option.name for option in options}
 
 
 @pytest.mark.usefixtures("found")

@@ -20,7 +20,7 @@ from app.api.introduction import TAGS
 from app.api.openapi import operations
 from app.api.problems import STATUS_OF
 from app.api.words import FeedType
-from app.core.public import EventType
+from app.core.deliveries import EventType
 from app.main import create_app, description
 from app.wiring import Service, open_service
 from tests.described import document

@@ -8,11 +8,20 @@ import json
 import os
 from pathlib import Path
 
+from app.api.task_schemas import FileOut, TaskOut
+from app.commands import exporting
 from app.core.recording import Status
 from app.tracking.registration import NewTask
 from app.wiring import Service
 from tests.commands.conftest import Command
 from tests.world import observe, seen_file, task_id
+
+
+def test_an_export_has_every_column_or_leaves_it_out_on_purpose() -> None:
+    nested = {"last_callback", "live_playlists", "notices", "polling", "files", "files_truncated"}
+    codes = {"record_mode_code", "stream_type_code", "media_track_type_code", "quit_reason_code"}
+    assert set(TaskOut.model_fields) - set(exporting.TASK_FIELDS) <= nested | codes
+    assert set(FileOut.model_fields) - set(exporting.FILE_FIELDS) <= codes
 
 
 async def fill(service: Service, number: int) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, select, text, update
 
 from app.core.recording import FileStatus, Status
 from app.core.schedule import Urgency
-from app.store import counts, polls, schema
+from app.store import counts, queue, schema
 from app.store.engine import Database
 from app.store.models import TaskRow
 from app.store.models_counts import TaskCountRow
@@ -154,14 +154,14 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_what_is_due_is_counted_by_looks_into_an_index_and_up_to_a_bound(
     service: Service, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(polls, "COUNTED", 20)
+    monkeypatch.setattr(queue, "COUNTED", 20)
     await register(client, 1)
     await client.post("/v1/tasks/batch", json={"tasks": [{"task_id": task_id(number)} for number in range(2, 32)]})
     now = service.clock.now()
     async with service.database.read() as connection:
-        backlog = await polls.backlog(connection, APP, now=now)
-        assert backlog == polls.Backlog({Urgency.HURRIED: 1, Urgency.BATCH: 20}, now)
-        statement = polls._BACKLOG.params(of_app=APP, now=now, most=20)
+        backlog = await queue.backlog(connection, APP, now=now)
+        assert backlog == queue.Backlog({Urgency.HURRIED: 1, Urgency.BATCH: 20}, now)
+        statement = queue._BACKLOG.params(of_app=APP, now=now, most=20)
         sql = statement.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
         explain = "EXPLAIN QUERY PLAN "
         if connection.dialect.name == "postgresql":

@@ -14,7 +14,7 @@ from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE
 from app.store import budget as store
 from app.store.budget import Permit
 from app.store.engine import Database
-from app.store.models import BudgetRow, PermitRow
+from app.store.models_calls import BudgetRow, PermitRow
 from tests.world import HandClock
 
 APP, ACTION, LIMIT = 1, "DescribeRecordStatus", 10

@@ -220,6 +220,20 @@ async def test_polls_that_change_nothing_are_recorded_like_any(
     assert answer[0] > task.registered_at
 
 
+async def test_no_transaction_is_open_during_a_poll(polling_service: Service, provider: Server) -> None:
+    await register(polling_service, provider.simulator.start("normal", duration=6000))
+    provider.simulator.faults = provider.simulator.faults.merged({"rtt": 2.0})
+    polling = asyncio.create_task(polling_service.poller.run_once())
+    await until_called(provider)
+
+    async def nothing_is_held() -> bool:
+        return not any(pool.checkedout() for pool in polling_service.database.pools.values())
+
+    await until(nothing_is_held, seconds=0.5)  # the poller looks now and then whether more is due
+    assert not polling.done()
+    assert await polling == 1
+
+
 async def test_a_refresh_during_a_poll_is_not_forgotten(polling_service: Service, provider: Server) -> None:
     task_id = provider.simulator.start("normal", duration=6000)
     provider.simulator.faults = provider.simulator.faults.merged({"rtt": 0.3})

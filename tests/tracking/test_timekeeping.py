@@ -76,7 +76,7 @@ async def claimable(service: Service) -> set[str]:
     found = set()
     async with service.database.write() as connection:
         while taken := await polls.claim(
-            connection, APP, order=polls._STORED, now=service.clock.now(), horizon=timedelta(0)
+            connection, APP, order=polls.STORED, now=service.clock.now(), horizon=timedelta(0)
         ):
             found.add(taken.task_id)
     return found
