@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help install clients run first-run test fuzz lint format coverage mutants openapi api-changes audit sbom bench
+.PHONY: help install clients run first-run test fuzz lint format bench-quick coverage mutants openapi api-changes audit sbom bench
 .PHONY: chaos screenshots lock lock-clients clean
 .DEFAULT_GOAL := help
 # The suite starts hundreds of processes: each would compile all of app/ anew where nobody may keep what was compiled.
@@ -66,6 +66,9 @@ test: .venv/development clients .venv/audit  ## the whole suite, on SQLite and P
 
 fuzz: .venv/development  ## the API's contract under fire, thousands of requests on each engine; ARGS=--short for the form of CI
 	@$(BIN)/python -W ignore -m tests.fuzz $(ARGS)
+
+bench-quick: .venv/development  ## whether the service fell behind a bare server since the last time (bench/roofline.json)
+	@$(BIN)/python -W ignore -m bench.roofline --quick
 
 coverage: .venv/development clients  ## the whole suite, and which lines and branches of app/ it leaves out (docs/coverage.md)
 	@rm -f .coverage .coverage.*

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from app.errors import SecretUnreadable
 
 if TYPE_CHECKING:
-    from cryptography.fernet import Fernet
+    from cryptography.fernet import MultiFernet
 
 _SEALED, _PLAIN = "f1:", "plain:"
 _SALT = b"recording-status/secret-box/1"
@@ -48,7 +48,7 @@ class SecretBox:
             raise SecretUnreadable("SECRET_KEY is not set, and off loopback no secret is kept without it")
         if not self.is_locked:
             return _PLAIN + base64.b64encode(secret).decode()
-        return _SEALED + self._fernets[0].encrypt(secret).decode()
+        return _SEALED + self._fernet.encrypt(secret).decode()
 
     def open(self, sealed: str) -> bytes:
         """The secret again. Raises SecretUnreadable: no key opens it, or it is plain where that is not allowed."""
@@ -56,18 +56,12 @@ class SecretBox:
             return self._open_plain(sealed.removeprefix(_PLAIN))
         if not self.is_locked:
             raise SecretUnreadable("a subscription's secret is encrypted, and SECRET_KEY is not set")
-        for fernet in self._fernets:
-            if (secret := _opened(fernet, sealed)) is not None:
-                return secret
-        raise SecretUnreadable("no key of SECRET_KEY opens a subscription's secret")
+        from cryptography.fernet import InvalidToken
 
-    def is_stale(self, sealed: str) -> bool:
-        """Whether ``seal(open(sealed))`` would protect it better: it is plain, or an older key's."""
-        if not self.is_locked:
-            return False
-        if sealed.startswith(_PLAIN):
-            return True
-        return _opened(self._fernets[0], sealed) is None
+        try:
+            return self._fernet.decrypt(sealed.removeprefix(_SEALED).encode())
+        except InvalidToken:
+            raise SecretUnreadable("no key of SECRET_KEY opens a subscription's secret") from None
 
     def _open_plain(self, text: str) -> bytes:
         if not self.can_keep:
@@ -78,21 +72,11 @@ class SecretBox:
             raise SecretUnreadable("a subscription's secret is garbled") from None
 
     @cached_property
-    def _fernets(self) -> list[Fernet]:
+    def _fernet(self) -> MultiFernet:
         # Here, since it holds 9 MB, and who keeps no secrets does without.
-        from cryptography.fernet import Fernet
+        from cryptography.fernet import Fernet, MultiFernet
 
-        return [Fernet(_derived(key)) for key in self._keys]
-
-
-def _opened(fernet: Fernet, sealed: str) -> bytes | None:
-    """None: it was sealed with another key, or is garbled."""
-    from cryptography.fernet import InvalidToken
-
-    try:
-        return fernet.decrypt(sealed.removeprefix(_SEALED).encode())
-    except InvalidToken:
-        return None
+        return MultiFernet([Fernet(_derived(key)) for key in self._keys])
 
 
 def _derived(key: str) -> bytes:

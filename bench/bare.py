@@ -164,7 +164,7 @@ def application(store: Store) -> Starlette:
 
 async def serve(url: str, port: int) -> None:
     store: Store = SQLite(_file(url)) if url.startswith("sqlite") else await PostgreSQL.open(url)
-    config = uvicorn.Config(application(store), port=port, log_config=None, access_log=False, server_header=False)
+    config = uvicorn.Config(application(store), port=port, log_config=None, access_log=False, proxy_headers=False)
     server = uvicorn.Server(config)
     listener = config.bind_socket()
     print(f"is ready on http://127.0.0.1:{listener.getsockname()[1]} ", file=sys.stderr, flush=True)

@@ -30,7 +30,7 @@ from app.provider.client import DESCRIBE_RECORD_STATUS, DESCRIBE_TASKS
 from bench import limiters, world
 from bench.limiters import LimiterRow
 from bench.report import machine, say
-from bench.world import LATENCIES, Latency, Made, Postgres, Program, Result, RowFailed, Service, Stage
+from bench.world import DATABASES, LATENCIES, Latency, Made, Postgres, Program, Result, RowFailed, Service, Stage
 
 LIMIT = 10
 """Calls of one action that may arrive in any second."""
@@ -40,7 +40,6 @@ LONGEST = 120.0
 """Seconds after which a row ends even if some task has not been asked about."""
 
 FREEZE_AFTER, FREEZE_FOR = 10.0, 15.0
-DATABASES = ("sqlite", "postgresql")
 
 
 # -- a row

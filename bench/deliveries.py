@@ -10,25 +10,23 @@ of a task arrived at a healthy subscription out of order.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import re
 import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from functools import partial
 
 import httpx
 
 from bench import world
-from bench.report import machine, measure_all, quantile
-from bench.world import Postgres, Result, Service, Stage
+from bench.report import command_line, machine, quantile, run
+from bench.world import DATABASES, Postgres, Result, Service, Stage
 
 LEAST = 300.0
 """Deliveries for a second of processor time."""
@@ -40,8 +38,6 @@ NAMES = ("first", "second", "third", "hanging")
 HEALTHY = NAMES[:3]
 PATIENCE = 120.0
 """Seconds in which a phase must end."""
-
-DATABASES = ("sqlite", "postgresql")
 
 
 # -- the sink
@@ -243,13 +239,13 @@ def result(seen: Observed) -> Result:
 # -- all rows
 
 
-def markdown(rows: Sequence[Row], results: dict[str, Result], conditions: str) -> str:
+def markdown(load: Load, rows: Sequence[Row], results: dict[str, Result], postgres: Postgres | None) -> str:
     """The table; a result with a fault is in bold."""
     lines: list[Sequence[str]] = [HEAD, ("---", *["---:"] * (len(HEAD) - 1))]
     for row in rows:
         came = results.get(row.name, Result(["not measured"] * (len(HEAD) - 1), ["not measured"]))
         lines.append((row.name, *(f"**{cell}**" if came.faults else cell for cell in came.cells)))
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", conditions]) + "\n"
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", conditions(load, postgres)]) + "\n"
 
 
 def conditions(load: Load, postgres: Postgres | None) -> str:
@@ -259,31 +255,17 @@ def conditions(load: Load, postgres: Postgres | None) -> str:
     )
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rows", default="", help="measure only databases whose name matches this regular expression")
+async def main() -> int:
+    """The exit code."""
+    parser = command_line(__doc__)
     parser.add_argument("--burst", type=int, default=2300, help="events at once (default 2300)")
     parser.add_argument("--light", type=float, default=5.0, help="events a second before that (default 5)")
     parser.add_argument("--seconds", type=float, default=40.0, help="for so long (default 40)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here too")
-    return parser.parse_args()
-
-
-async def main(options: argparse.Namespace) -> int:
-    """The exit code."""
+    options = parser.parse_args()
     load = Load(options.burst, options.light, options.seconds)
-    rows = [Row(name) for name in DATABASES if re.search(options.rows, name)]
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        needed = any(row.name == "postgresql" for row in rows)
-        postgres = stack.enter_context(world.postgres(folder / "server")) if needed else None
-        results = await measure_all(rows, Stage(folder, 0, postgres), load)
-        text = markdown(rows, results, conditions(load, postgres))
-    print(text)
-    if options.markdown:
-        options.markdown.write_text(text, encoding="utf-8")
-    return int(len(results) < len(rows) or any(came.faults for came in results.values()))
+    rows = [Row(name) for name in DATABASES]
+    return await run(options, rows, load, tasks=0, markdown=partial(markdown, load))
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(arguments())))
+    sys.exit(asyncio.run(main()))

@@ -9,27 +9,23 @@ provider in any second, or if the poller was not saturated, so that the row tell
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import re
 import secrets
-import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 
 import httpx
 
 from app.provider.simulator import DESCRIBE, LIST, Callback, Event
 from bench import world
-from bench.report import machine, measure_all, quantile
-from bench.world import APP_ID, Latency, Postgres, Provider, Result, Service, Stage
+from bench.report import command_line, machine, quantile, run
+from bench.world import APP_ID, DATABASES, Latency, Postgres, Provider, Result, Service, Stage
 
 MOST_MS = 50.0
 """The 99th percentile of the time from when a callback was to be sent until it was answered."""
@@ -44,7 +40,6 @@ LATENCY = Latency(0.05)
 TASKS = 1000
 WARM_UP = 3.0
 CALLBACK_SECRET = "callback-secret-of-the-benchmark"
-DATABASES = ("sqlite", "postgresql")
 
 
 # -- what is sent
@@ -317,14 +312,14 @@ def faults(seen: Observed, *, p99: float) -> list[str]:
 ROWS = [Row(database, swept) for database in DATABASES for swept in (False, True)]
 
 
-def markdown(rows: Sequence[Row], results: dict[str, Result], conditions: str) -> str:
+def markdown(load: Load, rows: Sequence[Row], results: dict[str, Result], postgres: Postgres | None) -> str:
     """The table; a result with a fault is in bold."""
     lines = [HEAD, ("---", "---", *["---:"] * (len(HEAD) - 2))]
     for row in rows:
         came = results.get(row.name, Result(["not measured"], ["not measured"]))
         cells = [f"**{cell}**" for cell in came.cells] if came.faults else came.cells
         lines.append((*row.about, *cells, *[""] * (len(HEAD) - 2 - len(cells))))
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", conditions]) + "\n"
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", conditions(load, postgres)]) + "\n"
 
 
 def conditions(load: Load, postgres: Postgres | None) -> str:
@@ -338,32 +333,15 @@ def conditions(load: Load, postgres: Postgres | None) -> str:
 # -- the command line
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rows", default="", help="measure only rows whose name matches this regular expression")
+async def main() -> int:
+    """The exit code."""
+    parser = command_line(__doc__)
     parser.add_argument("--rate", type=float, default=100.0, help="callbacks a second (default 100)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long they are sent in each row (default 60)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here too")
-    return parser.parse_args()
-
-
-async def main(options: argparse.Namespace) -> int:
-    """The exit code."""
-    loop, this = asyncio.get_running_loop(), asyncio.current_task()
-    assert this is not None
-    loop.add_signal_handler(signal.SIGTERM, this.cancel)
-    load, rows = Load(options.rate, options.seconds), [row for row in ROWS if re.search(options.rows, row.name)]
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        needed = any(row.database == "postgresql" for row in rows)
-        postgres = stack.enter_context(world.postgres(folder / "server")) if needed else None
-        results = await measure_all(rows, Stage(folder, TASKS, postgres), load)
-        text = markdown(rows, results, conditions(load, postgres))
-    print(text)
-    if options.markdown:
-        options.markdown.write_text(text, encoding="utf-8")
-    return int(len(results) < len(rows) or any(came.faults for came in results.values()))
+    options = parser.parse_args()
+    load = Load(options.rate, options.seconds)
+    return await run(options, ROWS, load, tasks=TASKS, markdown=partial(markdown, load))
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(arguments())))
+    sys.exit(asyncio.run(main()))

@@ -8,24 +8,21 @@ them. Exit code 1 if something is above its limit.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import re
 import socket
 import statistics
 import sys
-import tempfile
 import time
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 
 from bench import world
-from bench.report import machine, measure_all, say
-from bench.world import APP_ID, RECORDING_STATUS, SECRET, Postgres, Program, Result, Stage
+from bench.report import command_line, machine, run, say
+from bench.world import APP_ID, DATABASES, RECORDING_STATUS, SECRET, Postgres, Program, Result, Stage
 
 STARTS = 5
 LONGEST_START = 1.5
@@ -241,7 +238,6 @@ async def _follow(api: httpx.AsyncClient, control: httpx.AsyncClient, count: int
 # -- the tables
 
 Row = Start | Help | Idle | Week
-DATABASES = ("sqlite", "postgresql")
 ROWS: tuple[Row, ...] = (
     Start("sqlite", new=True),
     *(Start(database, new=False) for database in DATABASES),
@@ -265,21 +261,18 @@ def table(kinds: tuple[type, ...], head: tuple[str, ...], results: dict[str, Res
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) if len(lines) > 2 else ""
 
 
-async def main(options: argparse.Namespace) -> int:
+def markdown(rows: Sequence[Row], results: dict[str, Result], postgres: Postgres | None) -> str:
+    tables = filter(None, (table(kinds, head, results) for kinds, head in HEADS.items()))
+    return "\n\n".join([*tables, machine(postgres)]) + "\n"
+
+
+async def main() -> int:
     """The exit code."""
-    rows = [row for row in ROWS if re.search(options.rows, row.name)]
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        needed = any("postgresql" in row.name for row in rows)
-        postgres: Postgres | None = stack.enter_context(world.postgres(folder / "postgresql")) if needed else None
-        results = await measure_all(rows, Stage(folder, options.tasks, postgres), options.tasks)
-        tables = filter(None, (table(kinds, head, results) for kinds, head in HEADS.items()))
-        print("\n\n".join([*tables, machine(postgres)]))
-    return int(len(results) < len(rows) or any(came.faults for came in results.values()))
+    parser = command_line(__doc__)
+    parser.add_argument("--tasks", type=int, default=10_000, help="tasks a day (default 10,000)")
+    options = parser.parse_args()
+    return await run(options, ROWS, options.tasks, tasks=options.tasks, markdown=markdown)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rows", default="", help="measure only rows whose name matches this regular expression")
-    parser.add_argument("--tasks", type=int, default=10_000, help="tasks a day (default 10,000)")
-    sys.exit(asyncio.run(main(parser.parse_args())))
+    sys.exit(asyncio.run(main()))

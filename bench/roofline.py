@@ -1,10 +1,14 @@
 """The service beside a bare server that does the same with one statement (bench.bare), on both engines.
 
     python -m bench.roofline [--rows REGEX] [--engines sqlite,postgresql] [--rounds 5] [--seconds 2]
+    python -m bench.roofline --quick
 
 The two are loaded by turns; what counts is the service's share of the bare server's answers a second (of bytes a second
-for pages), as the median of the rounds. Exit code 1 if on PostgreSQL a share is too small (READS, WRITES), or the 99th
+for pages), as the median of the rounds. Exit code 1 if on PostgreSQL a share is too small (`rows`), or the 99th
 percentile of a read is more than 3 times the bare server's.
+
+`--quick` takes less than a minute, on PostgreSQL alone, and fails if a share fell by more than a quarter below that in
+bench/roofline.json, which `--keep` writes.
 """
 
 from __future__ import annotations
@@ -35,6 +39,8 @@ from bench.world import Postgres, Stage
 
 TASKS = 1000
 PAGE = 100
+KEPT = Path(__file__).with_suffix(".json")
+FALL = 0.25
 BATCH = 1000
 P99 = 3.0
 
@@ -157,19 +163,35 @@ async def measure(kind: str, stage: Stage, options: argparse.Namespace) -> list[
 
 async def main(options: argparse.Namespace) -> int:
     """The exit code."""
-    wrong, table, server = [], [HEAD], "postgresql" in options.engines
+    wrong, table, shares, server = [], [HEAD], dict[str, float](), "postgresql" in options.engines
+    judge = fallen if options.quick else faults
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         postgres: Postgres | None = stack.enter_context(world.postgres(folder / "server")) if server else None
         for kind in options.engines.split(","):
             for row, came in await measure(kind, Stage(folder, TASKS, postgres).of(kind), options):
                 table.append(f"| {kind} | {line(row, came)} |")
-                wrong += faults(row, came) if kind == "postgresql" else []
+                if kind == "postgresql":
+                    wrong += judge(row, came)
+                    shares[row.name] = round(share(row, came), 2)
         table += ["", f"{options.rounds} rounds of {options.seconds:g} s each by turns; {machine(postgres)}"]
+    if options.keep:
+        keep(shares)
     print("\n".join(table))
     for fault in wrong:
-        say(f"too little: {fault}")
+        say(fault)
     return int(bool(wrong))
+
+
+def fallen(row: Row, came: Compared) -> list[str]:
+    """How far a share fell since it was kept."""
+    before = json.loads(KEPT.read_text()).get(row.name) if KEPT.exists() else None
+    now = share(row, came)
+    return [f"{row.name}: {now:.2f}, it was {before:.2f}"] if before and now < (1 - FALL) * before else []
+
+
+def keep(shares: dict[str, float]) -> None:
+    KEPT.write_text(json.dumps(shares, indent=2) + "\n")
 
 
 def arguments() -> argparse.Namespace:
@@ -178,7 +200,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--engines", default="sqlite,postgresql")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each load in each round")
-    return parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="compare with what was kept")
+    parser.add_argument("--keep", action="store_true", help="keep the shares")
+    given = parser.parse_args()
+    if given.quick:
+        given.engines, given.rounds, given.seconds = "postgresql", 3, 0.6
+    return given
 
 
 if __name__ == "__main__":

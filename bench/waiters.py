@@ -27,7 +27,7 @@ import httpx
 
 from bench import world
 from bench.report import quantile
-from bench.world import Postgres, Service
+from bench.world import DATABASES, Postgres, Service
 
 LATE_MS = 100.0
 MOMENT = 3.0
@@ -37,7 +37,6 @@ READY = 15.0
 """Seconds in which all must be waiting; with the changes after it less than the waits last."""
 
 NOBODY = "http://127.0.0.1:9"
-DATABASES = ("sqlite", "postgresql")
 
 
 @dataclass(frozen=True, slots=True)

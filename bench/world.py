@@ -36,6 +36,9 @@ class RowFailed(Exception):
     """A row could not be measured."""
 
 
+DATABASES = ("sqlite", "postgresql")
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a row came to: the cells of its table, and what is wrong with it."""

@@ -57,10 +57,8 @@ def test_keys_rotate_the_first_seals_and_all_open() -> None:
     old, both, new = box("old"), box("new", "old"), box("new")
     sealed = old.seal(SECRET)
     assert both.open(sealed) == SECRET
-    assert (old.is_stale(sealed), both.is_stale(sealed)) == (False, True)
     again = both.seal(both.open(sealed))
     assert new.open(again) == SECRET
-    assert not both.is_stale(again)
 
 
 @pytest.mark.parametrize("text", ["new,old", " new , old ,", ",new,,old\n"])
@@ -81,19 +79,17 @@ def test_without_a_key_secrets_are_kept_on_loopback_only() -> None:
     assert (outside.can_keep, outside.is_locked) == (False, False)
     plain = on_loopback.seal(SECRET)
     assert on_loopback.open(plain) == SECRET
-    assert not on_loopback.is_stale(plain)
     with pytest.raises(SecretUnreadable):
         outside.seal(SECRET)
     with pytest.raises(SecretUnreadable):
         outside.open(plain)
 
 
-def test_a_key_set_later_still_opens_what_was_plain_and_marks_it_for_sealing() -> None:
+def test_a_key_set_later_still_opens_what_was_plain() -> None:
     plain = box(on_loopback=True).seal(SECRET)
     locked = box("key")
     assert (locked.can_keep, locked.is_locked) == (True, True)
     assert locked.open(plain) == SECRET
-    assert locked.is_stale(plain)
 
 
 def test_no_message_holds_a_key_or_a_secret() -> None:

@@ -120,6 +120,7 @@ def server_config(app: ASGIApp, *, shutdown_timeout: int, connection: type[Conne
         http=connection,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # a proxy is believed nothing
         lifespan="on",  # FastAPI sets up its telemetry there, if it is switched on
         server_header=False,
         timeout_graceful_shutdown=shutdown_timeout,

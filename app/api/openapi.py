@@ -169,10 +169,8 @@ def _links(document: Json) -> None:
         needed = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"]
         takers.setdefault(",".join(needed), []).append(operation["operationId"])
     for operation in operations(document):
-        made = MADE.get(operation["operationId"])
-        if made is None:
-            continue
-        for status in ("200", "201"):
+        made = MADE.get(operation["operationId"], "")
+        for status in ("200", "201") if made else ():
             operation["responses"][status]["links"] = {
                 name: {"operationId": name, "parameters": {made: f"$response.body#/{made}"}} for name in takers[made]
             }

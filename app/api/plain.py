@@ -1,22 +1,21 @@
-"""The two reads that are asked for most, on their shortest way: one task, and a page of tasks.
+"""The read that is asked for most, on its shortest way: one task.
 
-They are described, and answered in all other cases, by the routes in app.api.tasks. FastAPI looks for a route twice and
-for each parameter a request might have, which takes several times what there is to do here.
+It is described, and answered in all other cases, by its route in app.api.tasks. FastAPI looks for a route twice and for
+each parameter a request might have, which takes several times what there is to do here.
 """
 
 from __future__ import annotations
 
 import re
 
-from fastapi import Request, Response
+from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from app.api.etags import matches
-from app.api.keys import Guard, bearer, service_of
+from app.api.keys import Guard, bearer
 from app.api.schemas import TASK_ID
-from app.api.shown import answer, gallery_of, unchanged
+from app.api.shown import gallery_of
 
 _ONE = re.compile(r"/v1/tasks/([^/]*)")
 _TASK_ID = re.compile(TASK_ID)
@@ -41,12 +40,6 @@ class PlainRoute(BaseRoute):
         request = Request(scope, receive, send)
         for guard in self._guards:
             await guard(request, await bearer(request))
-        response = await _one_task(request, scope["path_params"]["task_id"])
+        known = request.headers.get("if-none-match")
+        response = await gallery_of(request).answer(scope["path_params"]["task_id"], known)
         await response(scope, receive, send)
-
-
-async def _one_task(request: Request, task_id: str) -> Response:
-    stamp = await service_of(request).tasks.stamp(task_id)
-    if matches(request.headers.get("if-none-match"), stamp.version):
-        return unchanged(stamp.version)
-    return answer(await gallery_of(request).task(stamp))

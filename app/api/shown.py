@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request, Response
 
-from app.api.etags import tag
+from app.api.etags import matches, tag
 from app.api.task_schemas import TaskOut
 from app.core.public import Json, task_json, task_with_files_json
 from app.core.recording import Task
@@ -36,6 +36,13 @@ class Gallery:
         self._shown: OrderedDict[tuple[str, bool], Shown] = OrderedDict()
         self._size = 0
 
+    async def answer(self, task_id: str, if_none_match: str | None) -> Response:
+        """A task with the first of its files, unless the caller has this version. Raises TaskNotFound."""
+        stamp = await self._tasks.stamp(task_id)
+        if matches(if_none_match, stamp.version):
+            return unchanged(stamp.version)
+        return answer(await self.task(stamp))
+
     async def task(self, stamp: Stamp) -> Shown:
         """A task with the first of its files, not older than its stamp. Raises TaskNotFound."""
         shown = self._remembered(stamp, with_files=True)
@@ -43,12 +50,12 @@ class Gallery:
 
     async def tasks(self, stamps: Sequence[Stamp], *, with_files: bool) -> list[bytes]:
         """Tasks, with the first of their files or without; those that were deleted meanwhile are left out."""
-        found = {stamp: shown for stamp in stamps if (shown := self._remembered(stamp, with_files=with_files))}
-        if others := {stamp.task_id: stamp for stamp in stamps if stamp not in found}:
+        found = {one.task_id: self._remembered(one, with_files=with_files) for one in stamps}
+        if others := {one.task_id: one for one in stamps if found[one.task_id] is None}:
             for task_id, task in (await self._tasks.get_all(list(others), with_files=with_files)).items():
                 shown = show(task, others[task_id], with_files=with_files)
-                found[others[task_id]] = self._remember(shown, with_files=with_files)
-        return [found[stamp].body for stamp in stamps if stamp in found]
+                found[task_id] = self._remember(shown, with_files=with_files)
+        return [shown.body for shown in found.values() if shown]
 
     def _remembered(self, stamp: Stamp, *, with_files: bool) -> Shown | None:
         key = stamp.task_id, with_files

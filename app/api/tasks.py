@@ -78,10 +78,7 @@ async def get_task(
     if wait is None:
         if until is not None or version is not None:
             raise InvalidRequest.at("wait", "give the seconds to wait: until and version say what for")
-        stamp = await service.tasks.stamp(task_id)
-        if matches(if_none_match, stamp.version):
-            return unchanged(stamp.version)
-        return answer(await gallery.task(stamp))
+        return await gallery.answer(task_id, if_none_match)
     if until is not None and version is not None:
         raise InvalidRequest.at("version", "wait either until something holds, or for another version")
     waiting = service.waiting.task(task_id, _awaited(until, version), seconds=wait, key=caller_of(request).key)
@@ -186,10 +183,10 @@ async def delete_task(task_id: TaskIdPath, service: TheService, caller: TheCalle
 )
 async def get_answer(task_id: TaskIdPath, service: TheService) -> Response:
     """As it came: `{"task_id", "asked_at", "answer"}`. 404 before the first."""
-    answer = await service.tasks.answer(task_id)
-    if answer is None:
+    told = await service.tasks.answer(task_id)
+    if told is None:
         raise TaskNotFound(f"the provider has not answered about {task_id} yet")
-    asked_at, body = answer
+    asked_at, body = told
     # Put together as text: what the provider sent need not survive a second encoding.
     text = f'{{"task_id":"{task_id}","asked_at":"{time_text(asked_at)}","answer":{body}}}'
     return Response(text, media_type="application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ from app.store.pages import Page, Wanted, written_between
 
 _AUDIT = table_of(AuditRow)
 _INSERT = insert(_AUDIT).returning(_AUDIT.c.id)
+_INSERT_MANY = insert(_AUDIT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,12 @@ async def add(connection: Connection, **line: Any) -> int:
     """Keep a line, all of Line but its ``id``, which is returned."""
     added: int = (await connection.execute(_INSERT, line)).scalar_one()
     return added
+
+
+async def add_all(connection: Connection, lines: Sequence[dict[str, Any]]) -> None:
+    """Keep lines, of which nobody needs the ids."""
+    if lines:
+        await connection.execute(_INSERT_MANY, lines)
 
 
 async def tell(connection: Connection, id_: int, details: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -180,6 +180,10 @@ class Database:
         with unavailable_if_down():
             async with self._lane.reading.begin() as connection:
                 yield connection
+
+    def at_once(self) -> AbstractAsyncContextManager[Connection]:
+        """On PostgreSQL: a connection to write with, each of whose statements commits by itself."""
+        return self.read()
 
     @asynccontextmanager
     async def write(self, *, durable: bool = True) -> AsyncIterator[Connection]:

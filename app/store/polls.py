@@ -31,7 +31,7 @@ from app.store.bell import POLLS as POLLS_DUE
 from app.store.bell import ring
 from app.store.engine import Connection
 from app.store.models import PollRow, TaskRow, table_of
-from app.store.tasks import INSERT, upsert
+from app.store.tasks import INSERT
 
 POLLS = table_of(PollRow)
 
@@ -153,7 +153,7 @@ async def add(connection: Connection, polls: Sequence[NewPoll], urgency: Urgency
         for poll in sorted(polls, key=lambda poll: poll.task_id)
     ]
     if rows:
-        await connection.execute(upsert(connection)(PollRow).on_conflict_do_nothing(), rows)
+        await connection.execute(_add(connection.dialect.name), rows)
         ring(connection, POLLS_DUE)
 
 
@@ -182,6 +182,11 @@ async def hurry(connection: Connection, tasks: Sequence[Hurry], urgency: Urgency
     if rows:
         await connection.execute(_hurry(connection.dialect.name, urgency), rows)
         ring(connection, POLLS_DUE)
+
+
+@cache
+def _add(dialect: str) -> Any:
+    return INSERT[dialect](POLLS).on_conflict_do_nothing()
 
 
 @cache

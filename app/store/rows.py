@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Text, type_coerce
+from sqlalchemy import Row, Text, cast, type_coerce
 
 from app.core.public import error_json
 from app.core.recording import (
@@ -56,7 +56,8 @@ class Stamp(NamedTuple):
 STAMP_COLUMNS = (
     *(_TASKS.c[name] for name in ("task_id", "version", "registered_at", "updated_at")),
     # Only ever compared, so that reading them from the database's own form would be for nothing.
-    *(type_coerce(_TASKS.c[name], Text) for name in (*_POLLING, "last_error", "told")),
+    *(type_coerce(_TASKS.c[name], Text) for name in _POLLING),
+    *(cast(_TASKS.c[name], Text) for name in ("last_error", "told")),
     type_coerce(_POLLS.c.next_poll_at, Text),
 )
 

@@ -49,8 +49,7 @@ async def add_tasks(connection: Connection, tasks: Sequence[Task]) -> set[str]:
         return set()
     # In one order everywhere, so that two batches with the same ids cannot wait for each other in a circle.
     rows = [task_values(task) for task in sorted(tasks, key=lambda task: task.task_id)]
-    statement = upsert(connection)(TaskRow).on_conflict_do_nothing().returning(TaskRow.task_id)
-    created = set((await connection.execute(statement, rows)).scalars())
+    created = set((await connection.execute(_insert_tasks(connection.dialect.name), rows)).scalars())
     await _add_labels(connection, [task for task in tasks if task.task_id in created])
     return created
 
@@ -60,7 +59,7 @@ async def _add_labels(connection: Connection, tasks: Iterable[Task]) -> None:
         {"task_id": task.task_id, "key": key, "value": value} for task in tasks for key, value in task.labels.items()
     ]
     if rows:
-        await connection.execute(insert(LabelRow), rows)
+        await connection.execute(_INSERT_LABELS, rows)
 
 
 async def find_tasks(connection: Connection, task_ids: Sequence[str], *, lock: bool = False) -> dict[str, Task]:
@@ -204,12 +203,8 @@ async def erase_task(connection: Connection, task: Task) -> None:
 
 async def lift_tombstones(connection: Connection, task_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Remove these tasks' tombstones; their versions and claim numbers go on from the ones returned."""
-    statement = (
-        delete(TombstoneRow)
-        .where(TombstoneRow.task_id.in_(task_ids))
-        .returning(TombstoneRow.task_id, TombstoneRow.version, TombstoneRow.claim_no)
-    )
-    return {row.task_id: (row.version, row.claim_no) for row in await connection.execute(statement)}
+    found = await connection.execute(_LIFT, {"ids": list(task_ids)})
+    return {row.task_id: (row.version, row.claim_no) for row in found}
 
 
 # Statements of every poll and callback are built once: building them took longer than running them.
@@ -223,6 +218,20 @@ _ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))
 _ITS_FIRST_FILES = _ITS_FILES.order_by(_FILES.c.began_at.nulls_last(), _FILES.c.file_id).limit(bindparam("at_most"))
 _UPDATE = update(_TASKS).where(_TASKS.c.task_id == bindparam("id"))
 _UPDATE_MANY = _UPDATE.values({one.name: bindparam(one.name) for one in _TASKS.columns if one.name != "task_id"})
+
+
+_INSERT_LABELS = insert(table_of(LabelRow))
+_TOMBSTONES = table_of(TombstoneRow)
+_LIFT = (
+    delete(_TOMBSTONES)
+    .where(_TOMBSTONES.c.task_id.in_(bindparam("ids", expanding=True)))
+    .returning(_TOMBSTONES.c.task_id, _TOMBSTONES.c.version, _TOMBSTONES.c.claim_no)
+)
+
+
+@cache
+def _insert_tasks(dialect: str) -> Any:
+    return INSERT[dialect](_TASKS).on_conflict_do_nothing().returning(_TASKS.c.task_id)
 
 
 @cache

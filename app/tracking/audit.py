@@ -7,10 +7,12 @@ nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from app.core.public import Json
 from app.store import audit as store
 from app.store.audit import AuditFilter, Line
 from app.store.engine import Connection, Database
@@ -50,6 +52,24 @@ async def note(
     """Write that this caller did this, in the transaction that does it; the line's id."""
     return await store.add(
         connection, at=at, key=by.key, action=action, subject=subject, details=details, request_id=by.request_id
+    )
+
+
+async def note_all(connection: Connection, lines: Sequence[tuple[Caller, Action, str, Json]], *, at: datetime) -> None:
+    """The same for many: who did what to which subject, and its details."""
+    await store.add_all(
+        connection,
+        [
+            {
+                "at": at,
+                "key": by.key,
+                "action": action,
+                "subject": subject,
+                "details": details,
+                "request_id": by.request_id,
+            }
+            for by, action, subject, details in lines
+        ],
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -111,31 +111,37 @@ class Budget:
         return Turn(permit, self._own.take(), Call(deadline=started + CALL))
 
     async def claim(
-        self, connection: Connection, started: float, *, order: Sequence[Urgency], now: datetime, horizon: timedelta
-    ) -> tuple[Turn, Claim | None] | Wait | None:
+        self, started: float, *, order: Sequence[Urgency], horizon: timedelta
+    ) -> tuple[bool, tuple[Turn, Claim] | Wait | None]:
         """On PostgreSQL: a permit and the most urgent task by one statement, which commits by itself.
 
-        None if that cannot be, since not all permits may be used at present.
+        Whether it could tell, and what: the turn and its claim, how long there is no permit, or None if nothing is due.
+        It cannot while not all permits may be used. If its connection ends, what it took comes back by the leases.
         """
-        found = await trips.claim(
-            connection,
-            self.app_id,
-            self.action,
-            limit=self.limit,
-            holder=self._name,
-            order=order,
-            now=now,
-            horizon=horizon,
-        )
-        if not found.is_calm:
-            return None
-        if found.permit is None:
-            if found.wait is None or found.wait > COOL_DOWN:
-                return await self._look(connection) or Wait(started + 0.005)
-            # If there was one after all, another process was taking it just then.
-            return Wait(self._clock.monotonic() + (found.wait + 0.001 if found.wait > 0 else 0.005))
+        async with self._database.at_once() as connection:
+            found = await trips.claim(
+                connection,
+                self.app_id,
+                self.action,
+                limit=self.limit,
+                holder=self._name,
+                order=order,
+                now=self._clock.now(),
+                horizon=horizon,
+            )
+            if not found.is_calm:
+                return False, None
+            if found.permit is None:
+                if found.wait is None or found.wait > COOL_DOWN:
+                    return True, await self._look(connection) or Wait(started + 0.005)
+                # If there was one after all, another process was taking it just then.
+                return True, Wait(self._clock.monotonic() + (found.wait + 0.001 if found.wait > 0 else 0.005))
+            if found.claim is None:
+                await store.give_back_unused(connection, found.permit)
         self._in_vain, self._allowed = False, self.limit
-        return Turn(found.permit, self._own.take(), Call(deadline=started + CALL)), found.claim
+        if found.claim is None:
+            return True, None
+        return True, (Turn(found.permit, self._own.take(), Call(deadline=started + CALL)), found.claim)
 
     async def _look(self, connection: Connection) -> Wait | None:
         state, now = await store.state(connection, self.app_id, self.action)

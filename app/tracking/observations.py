@@ -84,7 +84,7 @@ class Observations:
         after = versioned(task, after, now=now)
         again = _told_again(task, after)
         is_calm = again is not None and after.version == task.version
-        async with self._database.read() if is_calm else self._database.write(durable=False) as connection:
+        async with self._database.at_once() if is_calm else self._database.write(durable=False) as connection:
             about: Any = {
                 "asked_at": told.observation.asked_at,
                 "body": told.body,

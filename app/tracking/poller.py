@@ -18,7 +18,7 @@ from app.core.schedule import Closing, Pace, Urgency, claim_order
 from app.errors import AnswerUnknown, DatabaseUnavailable, ProviderError, Reached
 from app.provider.client import Described
 from app.store import polls
-from app.store.engine import Connection, Database
+from app.store.engine import Database
 from app.store.polls import Claim
 from app.tracking.budget import Budget
 from app.tracking.observations import Observations
@@ -131,9 +131,12 @@ class _AppPoller:
         waiting = await self._budget.wait(started)
         if waiting is not None:
             return waiting
+        closing = self._closing()
+        order, horizon = claim_order(self._claims, pressing=closing.pressing), closing.horizon
         if not self._database.is_sqlite:
-            found, step = await self._next_at_once(started)
-            if found:
+            could_tell, step = await self._budget.claim(started, order=order, horizon=horizon)
+            if could_tell:
+                self._claims += isinstance(step, tuple)
                 return step
         turn: Turn | Wait | None = None
         try:
@@ -141,11 +144,8 @@ class _AppPoller:
                 turn = await self._budget.take(connection, started)
                 if isinstance(turn, Wait):
                     return turn
-                now, closing = self._clock.now(), self._closing()
-                order = claim_order(self._claims, pressing=closing.pressing)
-                claim = await polls.claim(
-                    connection, self._budget.app_id, order=order, now=now, horizon=closing.horizon
-                )
+                now = self._clock.now()
+                claim = await polls.claim(connection, self._budget.app_id, order=order, now=now, horizon=horizon)
                 if claim is None:
                     await self._budget.put_back(connection, turn)
         except BaseException:
@@ -157,35 +157,6 @@ class _AppPoller:
             return None
         self._claims += 1
         return turn, claim
-
-    async def _next_at_once(self, started: float) -> tuple[bool, tuple[Turn, Claim] | Wait | None]:
-        """Whether one statement could tell, and what it told."""
-        found: tuple[Turn, Claim | None] | Wait | None = None
-        try:
-            async with self._database.read() as connection:
-                now, closing = self._clock.now(), self._closing()
-                order = claim_order(self._claims, pressing=closing.pressing)
-                found = await self._budget.claim(connection, started, order=order, now=now, horizon=closing.horizon)
-                step = await self._claimed(connection, found)
-        except BaseException:
-            # What the statement did is committed: permit and task come back by their leases.
-            if isinstance(found, tuple):
-                self._budget.forget(found[0])
-            raise
-        return found is not None, step
-
-    async def _claimed(
-        self, connection: Connection, found: tuple[Turn, Claim | None] | Wait | None
-    ) -> tuple[Turn, Claim] | Wait | None:
-        if found is None or isinstance(found, Wait):
-            return found
-        turn, claim = found
-        if claim is not None:
-            self._claims += 1
-            return turn, claim
-        await self._budget.put_back(connection, turn)
-        self._budget.forget(turn)
-        return None
 
     async def _poll(self, turn: Turn, claim: Claim) -> None:
         told = await self._ask(turn, claim)

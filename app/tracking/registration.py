@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from app.clock import Clock
+from app.core.public import Json
 from app.core.recording import Polling, Task
 from app.core.schedule import Urgency
 from app.errors import AppConflict, InvalidRequest, Refusal
 from app.store import polls
 from app.store import tasks as store
 from app.store.engine import Connection, Database
-from app.tracking.audit import NOBODY, Caller, note
+from app.tracking.audit import NOBODY, Action, Caller, note, note_all
 from app.tracking.changes import Changes
 from app.tracking.hearing import Hearing
 from app.tracking.together import Together
@@ -73,12 +74,14 @@ class Registration:
         now = self._clock.now()
         async with self._database.write() as connection:
             done, labelled = await self._register(connection, [one for one, _ in wanted], Urgency.HURRIED, now=now)
+            lines: list[tuple[Caller, Action, str, Json]] = []
             for (one, by), came in zip(wanted, done, strict=True):
                 if came.result == "created":
-                    await note(connection, by, "task.register", one.task_id, at=now)
+                    lines.append((by, "task.register", one.task_id, {}))
                 elif one.task_id in labelled:
                     labelled.discard(one.task_id)
-                    await note(connection, by, "task.label", one.task_id, at=now, labels=sorted(one.labels))
+                    lines.append((by, "task.label", one.task_id, {"labels": sorted(one.labels)}))
+            await note_all(connection, lines, at=now)
         return done
 
     async def register_batch(self, wanted: Sequence[NewTask], *, by: Caller = NOBODY) -> list[Registered]:

@@ -74,12 +74,6 @@ class Tasks:
             found = await store.find_stamps(connection, task_ids)
         return [found.get(task_id) for task_id in task_ids]
 
-    async def version(self, task_id: str) -> int | None:
-        """The version of a task alone; None if there is none."""
-        async with self._database.read() as connection:
-            task = await store.find_task(connection, task_id, files=False)
-        return task.version if task else None
-
     async def was_told(self, task_id: str, *, since: datetime) -> bool:
         """Whether a poll asked since then has told something, be it an error. Raises TaskNotFound."""
         async with self._database.read() as connection:
@@ -149,7 +143,7 @@ class Tasks:
         *,
         if_versions: Collection[int] | None,
         by: Caller = NOBODY,
-    ) -> Task:
+    ) -> None:
         """Merge labels into a task's; None removes one. Raises TaskNotFound, PreconditionFailed, InvalidRequest."""
         now = self._clock.now()
         async with self._database.write() as connection:
@@ -163,9 +157,8 @@ class Tasks:
             after = await self._changes.save(connection, task, replace(task, labels=labels), source="api", now=now)
             if after.labels != task.labels:
                 await note(connection, by, "task.label", task_id, at=now, labels=sorted(patch))
-            return after
 
-    async def refresh(self, task_id: str) -> Task:
+    async def refresh(self, task_id: str) -> None:
         """Have a task polled as soon as the budget allows, at most every 5 s. Raises TaskNotFound, NotPollable."""
         now = self._clock.now()
         async with self._database.write() as connection:
@@ -174,7 +167,6 @@ class Tasks:
             last = task.polling.last_polled_at
             at = max(now, min(last, now) + REFRESH_EVERY) if last else now
             await polls.hurry(connection, [polls.Hurry(task_id, task.app_id, at, task.claim_no)], Urgency.REFRESH)
-        return await self.get(task_id)
 
     def _check_pollable(self, task: Task, *, now: datetime) -> None:
         if task.tracking is Tracking.UNTRACKED:
@@ -184,7 +176,7 @@ class Tasks:
         if task.app_id not in self._app_ids:
             raise NotPollable(f"app {task.app_id} is not configured")
 
-    async def untrack(self, task_id: str, *, by: Caller = NOBODY) -> Task:
+    async def untrack(self, task_id: str, *, by: Caller = NOBODY) -> None:
         """Stop polling a task; the recording itself is untouched. Raises TaskNotFound."""
         now = self._clock.now()
         async with self._database.write() as connection:
@@ -193,9 +185,8 @@ class Tasks:
                 await self._changes.save(connection, task, merging.untracked(task, now=now), source="api", now=now)
                 await polls.drop(connection, task_id)
                 await note(connection, by, "task.untrack", task_id, at=now)
-        return await self.get(task_id)
 
-    async def track(self, task_id: str, *, by: Caller = NOBODY) -> Task:
+    async def track(self, task_id: str, *, by: Caller = NOBODY) -> None:
         """Resume polling an untracked task; on any other it changes nothing. Raises TaskNotFound, NotPollable."""
         now = self._clock.now()
         async with self._database.write() as connection:
@@ -206,7 +197,6 @@ class Tasks:
                 await self._changes.save(connection, task, merging.tracked(task, now=now), source="api", now=now)
                 await polls.hurry(connection, [polls.Hurry(task_id, task.app_id, now, task.claim_no)], Urgency.HURRIED)
                 await note(connection, by, "task.track", task_id, at=now)
-        return await self.get(task_id)
 
     async def delete(self, task_id: str, *, by: Caller = NOBODY) -> None:
         """Erase a task with its files, its callbacks and the contents of its events. Raises TaskNotFound."""

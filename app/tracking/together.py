@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from app.errors import DatabaseUnavailable
 
 W = TypeVar("W")
 R = TypeVar("R")
+
+
+class _Wish(NamedTuple, Generic[W, R]):
+    """What somebody wants, what is to come of it, and the context it was asked in."""
+
+    what: W
+    came: asyncio.Future[R]
+    context: contextvars.Context
 
 
 class Together(Generic[W, R]):
@@ -25,40 +33,40 @@ class Together(Generic[W, R]):
 
     def __init__(self, act: Callable[[list[W]], Awaitable[list[R]]], *, most: int, at_once: int = 1) -> None:
         self._act, self._most, self._at_once = act, most, at_once
-        self._waiting: list[tuple[W, asyncio.Future[R], contextvars.Context]] = []
-        self._acting: set[asyncio.Task[None]] = set()
+        self._waiting: list[_Wish[W, R]] = []
+        self._acting: set[asyncio.Task[Any] | None] = set()
 
-    async def __call__(self, wish: W) -> R:
-        came: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((wish, came, contextvars.copy_context()))
+    async def __call__(self, what: W) -> R:
+        wish = _Wish[W, R](what, asyncio.get_running_loop().create_future(), contextvars.copy_context())
+        self._waiting.append(wish)
         if len(self._acting) < self._at_once:
-            acting = asyncio.create_task(self._see_to_all(), context=contextvars.Context())
-            self._acting.add(acting)
-            acting.add_done_callback(self._acting.discard)
-        return await asyncio.shield(came)
+            self._acting.add(asyncio.create_task(self._see_to_all(), context=contextvars.Context()))
+        return await asyncio.shield(wish.came)
 
     async def _see_to_all(self) -> None:
-        while self._waiting:
-            some, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-            if len(some) == 1 or not await self._see_to(some, contextvars.Context()):
-                for one in some:
-                    await self._see_to([one], one[2])  # its own request's id in the log
+        try:
+            while self._waiting:
+                some, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                if len(some) == 1 or not await self._see_to(some, contextvars.Context()):
+                    for wish in some:
+                        await self._see_to([wish], wish.context)  # its own request's id in the log
+        finally:
+            # Not by a callback, which comes a moment later: who comes in between would wait for nobody.
+            self._acting.remove(asyncio.current_task())
 
-    async def _see_to(
-        self, some: list[tuple[W, asyncio.Future[R], contextvars.Context]], context: contextvars.Context
-    ) -> bool:
+    async def _see_to(self, some: list[_Wish[W, R]], context: contextvars.Context) -> bool:
         """Whether those who wait were told; not if it makes sense to try each of them alone."""
         try:
-            came = await asyncio.create_task(_awaited(self._act([wish for wish, _, _ in some])), context=context)
+            came = await asyncio.create_task(_awaited(self._act([wish.what for wish in some])), context=context)
         except Exception as error:  # noqa: BLE001 - whoever waits is told, and raises it
             if len(some) > 1 and not isinstance(error, DatabaseUnavailable):
                 return False
-            for _, future, _ in some:
-                future.set_exception(error)
-                future.exception()  # whoever waited may be gone
+            for wish in some:
+                wish.came.set_exception(error)
+                wish.came.exception()  # whoever waited may be gone
             return True
-        for (_, future, _), result in zip(some, came, strict=True):
-            future.set_result(result)
+        for wish, result in zip(some, came, strict=True):
+            wish.came.set_result(result)
         return True
 
 

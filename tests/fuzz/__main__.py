@@ -28,7 +28,7 @@ from tests.fuzz.world import KEY, Watch, fuzzed
 CONFIGURATION = str(Path(__file__).with_name("schemathesis.toml"))
 ENGINES = ("sqlite", "postgresql")
 WHOLE = ("--max-examples", "30")
-SHORT = ("--phases", "fuzzing", "--max-examples", "9", "--generation-deterministic", "--no-shrink")
+SHORT = ("--phases", "fuzzing", "--max-examples", "8", "--generation-deterministic", "--no-shrink")
 GARBAGE = (sys.executable, "-m", "pytest", "-q", "tests/test_garbage.py")
 
 
@@ -79,7 +79,7 @@ def main() -> int:
     more = [one for one in given if one not in (*ENGINES, "--short")]
     configure_logging("error", "text")
     found = [engine for engine in engines if not fuzz(engine, [*(SHORT if short else WHOLE), *more])]
-    if not short and not more and subprocess.call(GARBAGE, env={**os.environ, "FUZZ": "25"}):
+    if not short and not more and subprocess.call(GARBAGE, env={**os.environ, "FUZZ": "10"}):
         found.append("bytes")
     sys.stdout.write(f"\n{hooks.Here.requests} requests on {' and '.join(engines)}; ")
     sys.stdout.write(f"faults: {', '.join(found) or 'none'}\n")

@@ -17,6 +17,7 @@ import pytest
 
 from app.core.recording import Attention, Status, Tracking
 from app.core.schedule import Policy
+from app.errors import TaskNotFound
 from app.provider.fields import TEXT_LIMIT
 from app.provider.wire import FILES_LIMIT
 from app.tracking.registration import NewTask
@@ -142,7 +143,8 @@ async def test_ids_that_cannot_be_do_not_keep_discovery_from_the_others(settings
         task = await service.tasks.get("A" * 16)
         assert (task.registered_via, task.room_id) == ("sweep", None)
         assert task.window[0] - task.registered_at == timedelta(days=3)
-        assert await service.tasks.version("short") is None
+        with pytest.raises(TaskNotFound):
+            await service.tasks.get("short")
 
 
 async def test_files_that_are_others_at_each_poll_do_not_grow_beyond_the_limit(

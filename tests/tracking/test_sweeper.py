@@ -18,6 +18,7 @@ from sqlalchemy import select
 
 from app.core.recording import Status
 from app.core.schedule import Policy, Urgency
+from app.errors import TaskNotFound
 from app.provider.simulator import ListReading, Server, Simulator, serve
 from app.settings import Settings, load_settings
 from app.store.models import PollRow
@@ -286,7 +287,8 @@ async def test_discovery_registers_what_nobody_registered(settings: MakeSettings
         assert (task.registered_via, task.room_id) == ("sweep", "room-7")
         assert task.began_at == datetime.fromtimestamp(now, tz=clock.now().tzinfo)
         assert (await service.tasks.get(over)).registered_via == "sweep"
-        assert await service.tasks.version(too_old) is None
+        with pytest.raises(TaskNotFound):
+            await service.tasks.get(too_old)
         short = simulator.start("normal", duration=5, upload=1)  # begins and ends between two sweeps
         await sweep(service, clock)
         assert (await service.tasks.get(short)).registered_via == "sweep"
@@ -299,7 +301,8 @@ async def test_without_discovery_the_list_registers_nothing(settings: MakeSettin
         stranger = simulator.start("normal", duration=9000)
         await register(service, simulator.start("normal", duration=9000))
         assert await sweep(service, clock) == 2
-        assert await service.tasks.version(stranger) is None
+        with pytest.raises(TaskNotFound):
+            await service.tasks.get(stranger)
 
 
 async def test_discovery_does_not_bring_back_what_was_deleted(settings: MakeSettings, clock: VirtualClock) -> None:
@@ -308,7 +311,8 @@ async def test_discovery_does_not_bring_back_what_was_deleted(settings: MakeSett
         await sweep(service, clock)
         await service.tasks.delete(task_id)
         await sweep(service, clock)
-        assert await service.tasks.version(task_id) is None
+        with pytest.raises(TaskNotFound):
+            await service.tasks.get(task_id)
 
 
 async def test_sweeps_and_polls_share_a_database_in_real_time(polling_service: Service, provider: Server) -> None:

@@ -85,3 +85,17 @@ async def test_a_caller_who_gives_up_takes_nothing_back(doubler: Doubler) -> Non
     with pytest.raises(asyncio.CancelledError):
         await gone
     assert doubler.seen == [[1, 2]]
+
+
+async def test_nobody_is_left_waiting_who_comes_just_when_the_others_are_done() -> None:
+    async def double(numbers: list[int]) -> list[int]:
+        await asyncio.sleep(0)
+        return [2 * number for number in numbers]
+
+    for steps in range(12):  # one of them is the last step of the first wish
+        doubles = Together(double, most=3)
+        first = asyncio.create_task(doubles(1))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        assert await asyncio.wait_for(doubles(2), 1) == 4
+        assert await first == 2
