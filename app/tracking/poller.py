@@ -199,7 +199,7 @@ class _AppPoller:
 
     async def _record(self, turn: Turn, claim: Claim, told: Described | ProviderError) -> None:
         """Apply the answer and settle the permit in one transaction or statement."""
-        if isinstance(told, Described) and claim.task is not None:
+        if isinstance(told, Described):
             since = partial(self._budget.since, turn.call)
             if await self._observations.observe_at_once(claim, told, turn.permit, since):
                 return
