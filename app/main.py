@@ -26,7 +26,7 @@ from app.api import (
     subscriptions,
     tasks,
 )
-from app.api.keys import Guard
+from app.api.keys import guards_of
 from app.api.task_schemas import EventDataOut, WebhookOut
 from app.settings import Role
 from app.wiring import Service
@@ -49,10 +49,7 @@ class Api(FastAPI):
     def _roles(self) -> dict[str, Role]:
         """The roles that guarded operations need, by operationId."""
         return {
-            route.operation_id: one.dependency.role
-            for route in iter_route_contexts(self.routes)
-            for one in getattr(route, "dependencies", ())
-            if isinstance(one.dependency, Guard)
+            route.operation_id: guard.role for route in iter_route_contexts(self.routes) for guard in guards_of(route)
         }
 
 

@@ -440,16 +440,16 @@ class AnyDay(RuleBasedStateMachine):
         if await budget.wait(started) is not None:
             return
         async with service.database.write(durable=False) as connection:
-            turn = await budget.take(connection, started)
-            if isinstance(turn, Wait):
+            permit = await budget.take(connection, started)
+            if isinstance(permit, Wait):
                 return
             order, horizon = claim_order(0), timedelta(minutes=10)
             claim = await polls.claim(connection, APP, order=order, now=clock.now(), horizon=horizon)
             if claim is None:
-                await budget.put_back(connection, turn)
+                await budget.put_back(connection, permit)
         if claim is None:
-            budget.forget(turn)
             return
+        turn = budget.begin(permit, started)
         told: Described | ProviderError
         try:
             told = await budget.provider.describe(

@@ -100,16 +100,26 @@ def requires(role: Role) -> Any:
     return Depends(Guard(role))
 
 
+def guards_of(route: Any) -> list[Guard]:
+    """Whom a route asks."""
+    return [one.dependency for one in getattr(route, "dependencies", ()) if isinstance(one.dependency, Guard)]
+
+
+async def let_in(request: Request, guards: Sequence[Guard]) -> None:
+    """Ask the guards. Raises Problem."""
+    credentials = await bearer(request)
+    for guard in guards:
+        await guard(request, credentials)
+
+
 class GuardedRoute(APIRoute):
     """Asks its guards before it reads the body: a stranger's is not worth parsing, nor is its fault told."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer = super().get_route_handler()
-        guards = [one.dependency for one in self.dependencies if isinstance(one.dependency, Guard)]
+        answer, guards = super().get_route_handler(), guards_of(self)
 
         async def guarded(request: Request) -> Response:
-            for guard in guards:
-                await guard(request, await bearer(request))
+            await let_in(request, guards)
             return await answer(request)
 
         return guarded

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from app.api.keys import Guard, bearer
+from app.api.keys import guards_of, let_in
 from app.api.schemas import TASK_ID
 from app.api.shown import gallery_of
 
@@ -26,7 +26,7 @@ class PlainRoute(BaseRoute):
 
     def __init__(self, beside: APIRoute) -> None:
         self.path = self.path_format = beside.path_format
-        self._guards = [one.dependency for one in beside.dependencies if isinstance(one.dependency, Guard)]
+        self._guards = guards_of(beside)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http" or scope["method"] != "GET" or scope["query_string"]:
@@ -38,8 +38,7 @@ class PlainRoute(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
-        for guard in self._guards:
-            await guard(request, await bearer(request))
+        await let_in(request, self._guards)
         known = request.headers.get("if-none-match")
         response = await gallery_of(request).answer(scope["path_params"]["task_id"], known)
         await response(scope, receive, send)

@@ -232,10 +232,10 @@ class Database:
         transaction = await self._begin(connection)
         try:
             yield
+            await transaction.commit()
         except BaseException:
             await transaction.rollback()
             raise
-        await transaction.commit()
 
     async def _begin(self, connection: Connection) -> AsyncTransaction:
         """Begin; while another process writes to the same SQLite file, try again, up to WAIT seconds."""

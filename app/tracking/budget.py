@@ -23,6 +23,7 @@ from app.errors import AppRefused, NeverSent, ProviderError, ProviderThrottled, 
 from app.provider.client import DESCRIBE_RECORD_STATUS, Call, Provider
 from app.store import budget as store
 from app.store import trips
+from app.store.budget import Permit
 from app.store.engine import Connection, Database
 from app.store.polls import Claim
 from app.tracking.calls import PROBE, begin_counting, count
@@ -97,8 +98,8 @@ class Budget:
                 waiting = await self._look(connection)
         return waiting
 
-    async def take(self, connection: Connection, started: float) -> Turn | Wait:
-        """Take a permit in the caller's transaction, begun at ``started`` on the monotonic clock."""
+    async def take(self, connection: Connection, started: float) -> Permit | Wait:
+        """Take a permit in the caller's transaction, begun at ``started``; once that is committed, `begin` the turn."""
         state, now = await store.state(connection, self.app_id, self.action)
         permit = None
         if not state.paused and not state.switched_off:
@@ -108,6 +109,10 @@ class Budget:
         if permit is None:
             # If there is one after all, another process is taking it just now.
             return await self._look(connection) or Wait(started + 0.005)
+        return permit
+
+    def begin(self, permit: Permit, started: float) -> Turn:
+        """The turn of a permit that was taken, asked for at ``started`` on the monotonic clock. Settle it."""
         return Turn(permit, self._own.take(), Call(deadline=started + CALL))
 
     async def claim(
@@ -137,11 +142,11 @@ class Budget:
                 # If there was one after all, another process was taking it just then.
                 return True, Wait(self._clock.monotonic() + (found.wait + 0.001 if found.wait > 0 else 0.005))
             if found.claim is None:
-                await store.give_back_unused(connection, found.permit)
+                await self.put_back(connection, found.permit)
         self._in_vain, self._allowed = False, self.limit
         if found.claim is None:
             return True, None
-        return True, (Turn(found.permit, self._own.take(), Call(deadline=started + CALL)), found.claim)
+        return True, (self.begin(found.permit, started), found.claim)
 
     async def _look(self, connection: Connection) -> Wait | None:
         state, now = await store.state(connection, self.app_id, self.action)
@@ -163,12 +168,12 @@ class Budget:
         """A permit as soon as there is one; None if the event happens first, or if only probes are sent at present."""
         while not unless.is_set():
             started = self._clock.monotonic()
-            step: Turn | Wait | None = await self.wait(started)
+            step: Permit | Wait | None = await self.wait(started)
             if step is None:
                 async with self._database.write(durable=False) as connection:
                     step = await self.take(connection, started)
-            if isinstance(step, Turn):
-                return step
+            if isinstance(step, Permit):
+                return self.begin(step, started)
             await self.wait_for(step, unless)
             if step.paused:
                 return None
@@ -188,13 +193,9 @@ class Budget:
             async with self._database.write(durable=False) as connection:
                 await store.heal(connection, self.app_id, self.action)
 
-    async def put_back(self, connection: Connection, turn: Turn) -> None:
-        """Return a permit for which there was nothing to ask; ``forget`` it once that is committed."""
-        await store.give_back_unused(connection, turn.permit)
-
-    def forget(self, turn: Turn) -> None:
-        """The turn is not taken after all."""
-        self._own.release(turn.place, self._clock.monotonic())
+    async def put_back(self, connection: Connection, permit: Permit) -> None:
+        """Return a permit for which there was nothing to ask."""
+        await store.give_back_unused(connection, permit)
 
     def settle_own(self, turn: Turn, error: ProviderError | None) -> None:
         """Settle the call by this process's own rule, whatever happens to the database."""

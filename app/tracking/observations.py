@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 from app import metrics
 from app.clock import Clock
@@ -72,7 +71,8 @@ class Observations:
     ) -> bool:
         """The same in fewer trips to PostgreSQL, the permit given back too: in one if nothing changes that is seen.
 
-        False, and no more than that is done, if the task is not any more what it was at the claim, or leaves the queue.
+        False, and nothing is written but the permit's return, if the task was not told with the claim, is not any more
+        what it was then, or leaves the queue.
         """
         now, task = self._clock.now(), claim.task
         if task is None:
@@ -85,13 +85,18 @@ class Observations:
         again = _told_again(task, after)
         is_calm = again is not None and after.version == task.version
         async with self._database.at_once() if is_calm else self._database.write(durable=False) as connection:
-            about: Any = {
-                "asked_at": told.observation.asked_at,
-                "body": told.body,
-                "files": again or (),
-                "since": since(),
-            }
-            if not await trips.record(connection, claim, permit, after, planned, **about):
+            is_kept = await trips.record(
+                connection,
+                claim,
+                permit,
+                after,
+                planned,
+                body=told.body,
+                asked_at=told.observation.asked_at,
+                files=again or (),
+                since=since(),
+            )
+            if not is_kept:
                 return False
             if not is_calm:
                 await self._changes.save_more(connection, task, after, source="poll", now=now)

@@ -138,25 +138,18 @@ class _AppPoller:
             if could_tell:
                 self._claims += isinstance(step, tuple)
                 return step
-        turn: Turn | Wait | None = None
-        try:
-            async with self._database.write(durable=False) as connection:
-                turn = await self._budget.take(connection, started)
-                if isinstance(turn, Wait):
-                    return turn
-                now = self._clock.now()
-                claim = await polls.claim(connection, self._budget.app_id, order=order, now=now, horizon=horizon)
-                if claim is None:
-                    await self._budget.put_back(connection, turn)
-        except BaseException:
-            if isinstance(turn, Turn):
-                self._budget.forget(turn)
-            raise
+        async with self._database.write(durable=False) as connection:
+            permit = await self._budget.take(connection, started)
+            if isinstance(permit, Wait):
+                return permit
+            now = self._clock.now()
+            claim = await polls.claim(connection, self._budget.app_id, order=order, now=now, horizon=horizon)
+            if claim is None:
+                await self._budget.put_back(connection, permit)
         if claim is None:
-            self._budget.forget(turn)
             return None
         self._claims += 1
-        return turn, claim
+        return self._budget.begin(permit, started), claim
 
     async def _poll(self, turn: Turn, claim: Claim) -> None:
         told = await self._ask(turn, claim)
@@ -206,7 +199,7 @@ class _AppPoller:
 
     async def _record(self, turn: Turn, claim: Claim, told: Described | ProviderError) -> None:
         """Apply the answer and settle the permit in one transaction or statement."""
-        if isinstance(told, Described) and claim.task is not None:
+        if isinstance(told, Described):
             since = partial(self._budget.since, turn.call)
             if await self._observations.observe_at_once(claim, told, turn.permit, since):
                 return

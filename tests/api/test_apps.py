@@ -79,4 +79,4 @@ async def test_a_smaller_budget_holds_fewer_permits(polling_service: Service, pr
         budget = polling_service.budgets[APP]
         async with polling_service.database.write() as connection:
             taken = [await budget.take(connection, polling_service.clock.monotonic()) for _ in range(3)]
-        assert [type(one).__name__ for one in taken] == ["Turn", "Turn", "Wait"]
+        assert [type(one).__name__ for one in taken] == ["Permit", "Permit", "Wait"]

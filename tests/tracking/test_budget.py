@@ -5,16 +5,19 @@ PostgreSQL's budget runs by its own clock, so time passes here by moving the row
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE
 from app.store import budget as store
 from app.store.budget import Permit
 from app.store.engine import Database
 from app.store.models_calls import BudgetRow, PermitRow
+from app.wiring import Service
 from tests.world import HandClock
 
 APP, ACTION, LIMIT = 1, "DescribeRecordStatus", 10
@@ -226,3 +229,17 @@ async def test_one_probe_at_a_time_and_none_too_soon_after_another(database: Dat
     assert not await probe()
     await pass_time(database, LEASE + 0.1)
     assert await probe()
+
+
+async def test_a_turn_whose_commit_fails_takes_no_place_in_this_process(service: Service) -> None:
+    budget, never, engine = service.budgets[APP], asyncio.Event(), service.database.engine.sync_engine
+
+    def fail(connection: Any) -> None:
+        raise RuntimeError("gone")
+
+    event.listen(engine, "commit", fail)
+    for _ in range(LIMIT):
+        with pytest.raises(RuntimeError, match="gone"):
+            await budget.turn(never)
+    event.remove(engine, "commit", fail)
+    assert await asyncio.wait_for(budget.turn(never), 3) is not None

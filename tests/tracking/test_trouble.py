@@ -16,6 +16,7 @@ from app.core.budget import CALL
 from app.core.recording import Tracking
 from app.provider.simulator import Simulator, serve
 from app.settings import load_settings
+from app.store.budget import Permit
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service, running
 from tests.clocks import FastClock, VirtualClock
@@ -123,9 +124,10 @@ async def test_a_process_that_was_held_up_sends_nothing_on_its_lapsed_lease(
         budget = service.budgets[APP]
         started = clock.monotonic()
         async with service.database.write() as connection:
-            turn = await budget.take(connection, started)
+            permit = await budget.take(connection, started)
+        assert isinstance(permit, Permit)
+        turn = budget.begin(permit, started)
         time.sleep((CALL + 1) / SPEED)  # noqa: ASYNC251 - the whole process stands still
-        assert hasattr(turn, "call")
         with pytest.raises(Exception, match="never_sent"):
             await budget.provider.describe("AnyTaskWhatever_", turn.call, claim_no=1, asked_at=clock.now())
         assert counts(simulator)["calls"] == 0
