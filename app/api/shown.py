@@ -50,12 +50,16 @@ class Gallery:
 
     async def tasks(self, stamps: Sequence[Stamp], *, with_files: bool) -> list[bytes]:
         """Tasks, with the first of their files or without; those that were deleted meanwhile are left out."""
-        found = {stamp: shown for stamp in stamps if (shown := self._remembered(stamp, with_files=with_files))}
-        if others := {stamp.task_id: stamp for stamp in stamps if stamp not in found}:
+        found = {
+            stamp.task_id: shown
+            for stamp in stamps
+            if (shown := self._remembered(stamp, with_files=with_files)) is not None
+        }
+        if others := {stamp.task_id: stamp for stamp in stamps if stamp.task_id not in found}:
             for task_id, task in (await self._tasks.get_all(list(others), with_files=with_files)).items():
                 shown = show(task, others[task_id], with_files=with_files)
-                found[others[task_id]] = self._remember(shown, with_files=with_files)
-        return [found[stamp].body for stamp in stamps if stamp in found]
+                found[task_id] = self._remember(shown, with_files=with_files)
+        return [found[stamp.task_id].body for stamp in stamps if stamp.task_id in found]
 
     def _remembered(self, stamp: Stamp, *, with_files: bool) -> Shown | None:
         key = stamp.task_id, with_files
