@@ -23,7 +23,7 @@ from app.provider import simulator
 from app.settings import Settings, load_settings
 from app.telemetry import configure_logging
 from app.tracking.registration import NewTask
-from app.wiring import Role, Service, open_service, running
+from app.wiring import ProcessRole, Service, open_service, running
 
 PATIENCE = 30.0
 """Seconds `serve` waits for its PostgreSQL: containers are started in any order."""
@@ -61,7 +61,7 @@ class _Server(uvicorn.Server):
 async def serve(
     settings: Settings,
     *,
-    role: Role = "all",
+    role: ProcessRole = "all",
     simulated: bool = False,
     tasks: Sequence[str] = (),
     policy: Policy | None = None,

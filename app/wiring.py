@@ -56,7 +56,7 @@ from app.tracking.webhooks import Webhooks
 
 log = structlog.get_logger(__name__)
 
-Role = Literal["all", "api", "worker"]
+ProcessRole = Literal["all", "api", "worker"]
 """What a process does: answer, work, or both."""
 
 
@@ -69,7 +69,7 @@ class Service:
     """The parts, put together. ``simulated``: the provider is the bundled simulator."""
 
     settings: Settings
-    role: Role
+    role: ProcessRole
     clock: Clock
     database: Database
     registration: Registration
@@ -114,7 +114,7 @@ async def open_service(
     clock: Clock | None = None,
     policy: Policy | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
-    role: Role = "all",
+    role: ProcessRole = "all",
     patience: float = 0.0,
     simulated: bool = False,
 ) -> AsyncIterator[Service]:
@@ -179,7 +179,7 @@ def _build(
     database: Database,
     transport: httpx.AsyncBaseTransport | None,
     *,
-    role: Role,
+    role: ProcessRole,
     simulated: bool,
 ) -> Service:
     providers = {

@@ -153,7 +153,8 @@ async def _few(connection: Connection, sources: Sequence[Select[Any]]) -> Select
     number, at = min((number, at) for at, number in enumerate(counted))
     if number > FEW:
         return None
-    return select(sources[at].limit(FEW).cte("few").prefix_with("MATERIALIZED"))
+    # Some may have come since they were counted; of too few, any might be missing, and its page is not asked for again.
+    return select(sources[at].limit(2 * FEW).cte("few").prefix_with("MATERIALIZED"))
 
 
 def holds(of_row: Select[Any], *checks: ColumnElement[bool]) -> ColumnElement[bool]:

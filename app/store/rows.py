@@ -39,7 +39,10 @@ TASKS = _TASKS.outerjoin(_POLLS, _TASKS.c.task_id == _POLLS.c.task_id)
 
 
 class Stamp(NamedTuple):
-    """What shows whether a task still looks as it did: its version, and what changes without a new one, as stored."""
+    """What shows whether a task still looks as it did: its version, and what changes without a new one.
+
+    What is an ``object`` here is as the driver reads it, and only ever compared: not all of it has a hash.
+    """
 
     task_id: str
     version: int
@@ -48,8 +51,8 @@ class Stamp(NamedTuple):
     last_polled_at: object
     poll_count: int
     consecutive_failures: int
-    last_error: str | None
-    told: str | None
+    last_error: object
+    told: object
     next_poll_at: object
 
 

@@ -45,6 +45,21 @@ async def test_each_change_is_shown_at_once_also_those_that_make_no_new_version(
     assert seen[4]["labels"] == {"team": "x"}
 
 
+async def test_a_list_shows_what_makes_no_new_version(service: Service, client: httpx.AsyncClient) -> None:
+    await register(client)
+    for message in ("not yet", "still not"):
+        await fail(service, task_id(), TaskUnknown("not_found", message))
+        (listed,) = (await read_list(client))["items"]
+        assert listed["polling"]["last_error"]["message"] == message
+
+
+async def read_list(client: httpx.AsyncClient) -> dict[str, Any]:
+    answer = await client.get("/v1/tasks")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
 async def test_the_short_way_and_the_long_one_answer_alike(client: httpx.AsyncClient) -> None:
     await register(client)
     tag = (await client.get(PATH)).headers["ETag"]
