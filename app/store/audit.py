@@ -9,11 +9,10 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from app.store import pages
 from app.store.engine import Connection
 from app.store.models import table_of
 from app.store.models_audit import AuditRow
-from app.store.pages import Page, Wanted, written_between
+from app.store.pages import Page, Wanted, page_by_id
 
 _AUDIT = table_of(AuditRow)
 _INSERT = insert(_AUDIT).returning(_AUDIT.c.id)
@@ -69,21 +68,19 @@ async def page(connection: Connection, wanted: AuditFilter, *, below: int | None
     rest = [column.in_(values) for column, values in words if values and (lead is None or column is not lead[0])]
     at = [row.at > wanted.after] if wanted.after is not None else []
     at += [row.at < wanted.before] if wanted.before is not None else []
-    low, high = await written_between(connection, row.id, row.at, wanted.after, wanted.before)
-    found = await pages.page(
+    found = await page_by_id(
         connection,
         select(_AUDIT),
         Wanted(
             lead=lead,
-            low=low,
-            high=high,
             checks=[*rest, *at],
             sources=[select(row.id).where(one) for one in rest],
         ),
-        key=(row.id,),
-        identity=(row.id,),
-        newest_first=True,
-        after=None if below is None else (below,),
+        id_=row.id,
+        at=row.at,
+        after=wanted.after,
+        before=wanted.before,
+        below=below,
         limit=limit,
     )
     return Page([Line(**one._mapping) for one in found.items], found.more)

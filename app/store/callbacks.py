@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, delete, insert, literal
 
 from app.store.engine import Connection
 from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
-from app.store.pages import Page, Wanted, page, written_between
+from app.store.pages import Page, Wanted, page_by_id
 
 _CALLBACKS = table_of(CallbackRow)
 _INSERT = insert(_CALLBACKS)
@@ -157,8 +157,6 @@ async def list_callbacks(
 ) -> Page[Stored]:
     """A page of callbacks, newest first."""
     row = _CALLBACKS.c
-    after, until = wanted.received_after, wanted.received_before
-    low, high = await written_between(connection, row.id, row.received_at, after, until)
     rare = wanted.verdict and ACCEPTED not in wanted.verdict
     found_by: list[list[ColumnElement[bool]]] = [
         [row.task_id.in_(wanted.task_id)] if wanted.task_id else [],
@@ -166,19 +164,18 @@ async def list_callbacks(
         # Word for word as the index has it.
         [row.verdict != literal_column("'accepted'")] if rare else [],
     ]
-    found = await page(
+    found = await page_by_id(
         connection,
         select(*_SHOWN),
         Wanted(
-            low=low,
-            high=high,
             checks=_conditions(wanted),
             sources=[select(row.id).where(*conditions) for conditions in found_by if conditions],
         ),
-        key=(row.id,),
-        identity=(row.id,),
-        newest_first=True,
-        after=None if before is None else (before,),
+        id_=row.id,
+        at=row.received_at,
+        after=wanted.received_after,
+        before=wanted.received_before,
+        below=before,
         limit=limit,
     )
     return Page([Stored(**one._mapping) for one in found.items], found.more)

@@ -10,14 +10,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, literal_column, or_, select, update
 
 from app.core.deliveries import Attempt, DeliveryStatus
-from app.store import pages
 from app.store.counts import COUNTED
 from app.store.deliveries import PENDING, _row, due
 from app.store.engine import Connection
 from app.store.events import StoredEvent
 from app.store.models import table_of
 from app.store.models_webhooks import AttemptRow, DeliveryRow
-from app.store.pages import Page, Wanted, written_between
+from app.store.pages import Page, Wanted, page_by_id
 from app.store.tasks import upsert
 
 _ROWS, _ATTEMPTS = table_of(DeliveryRow), table_of(AttemptRow)
@@ -93,23 +92,20 @@ async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | 
         checks.append(row.created_at > wanted.created_after)
     if wanted.created_before is not None:
         checks.append(row.created_at < wanted.created_before)
-    after, until = wanted.created_after, wanted.created_before
-    low, high = await written_between(connection, row.id, row.created_at, after, until)
     lead = (row.subscription_id, wanted.subscription_id) if wanted.subscription_id is not None else None
-    found = await pages.page(
+    found = await page_by_id(
         connection,
         select(*_SHOWN),
         Wanted(
             lead=lead,
-            low=low,
-            high=high,
             checks=checks,
             sources=[select(row.id).where(*one) for one in found_by if one],
         ),
-        key=(row.id,),
-        identity=(row.id,),
-        newest_first=True,
-        after=None if before is None else (before,),
+        id_=row.id,
+        at=row.created_at,
+        after=wanted.created_after,
+        before=wanted.created_before,
+        below=before,
         limit=limit,
     )
     return Page(await _with_attempts(connection, found.items), found.more)

@@ -11,7 +11,7 @@ all that matches; which, they guess, and SQLite has nothing to guess by. So it i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from operator import ge, gt, le, lt
 from typing import Any, Generic, TypeVar
@@ -167,7 +167,36 @@ def _checked(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return condition.is_(true())
 
 
-async def written_between(
+async def page_by_id(
+    connection: Connection,
+    statement: Select[Any],
+    wanted: Wanted,
+    *,
+    id_: ColumnElement[int],
+    at: ColumnElement[datetime],
+    after: datetime | None,
+    before: datetime | None,
+    below: int | None,
+    limit: int,
+) -> Page[Row[Any]]:
+    """A page of rows with ids in the order of their writing, newest first, from the one below ``below`` on.
+
+    ``after``, ``before``: between which their time ``at`` is, which ``wanted`` checks.
+    """
+    low, high = await _written_between(connection, id_, at, after, before)
+    return await page(
+        connection,
+        statement,
+        replace(wanted, low=low, high=high),
+        key=(id_,),
+        identity=(id_,),
+        newest_first=True,
+        after=None if below is None else (below,),
+        limit=limit,
+    )
+
+
+async def _written_between(
     connection: Connection,
     id_: ColumnElement[int],
     at: ColumnElement[datetime],
