@@ -52,7 +52,7 @@ class Tasks:
     ) -> None:
         self._database, self._clock, self._changes = database, clock, changes
         self._app_ids = frozenset(app_ids)
-        self._stamps = Together(self._find_stamps, most=500, at_once=2)
+        self._stamps = Together(self._find_stamps, most=500)
 
     # -- reading
 

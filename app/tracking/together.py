@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from app.errors import DatabaseUnavailable
 
@@ -25,22 +25,21 @@ class Together(Generic[W, R]):
     """Gathers what is wanted while earlier wishes are seen to, and sees to all of it at once. Who comes alone does not
     wait.
 
-    ``act`` gets ``most`` wishes at a time and returns what came of each, in their order; ``at_once``: how often it may
-    be under way. It begins after each of them was made: nobody is told what held before. If it raises, each wish is
-    tried alone, so that one cannot fail the others; but not if the database is away. A caller who gives up takes
-    nothing back.
+    ``act`` gets ``most`` wishes at a time and returns what came of each, in their order. It begins after each of them
+    was made: nobody is told what held before. If it raises, each wish is tried alone, so that one cannot fail the
+    others; but not if the database is away. A caller who gives up takes nothing back.
     """
 
-    def __init__(self, act: Callable[[list[W]], Awaitable[list[R]]], *, most: int, at_once: int = 1) -> None:
-        self._act, self._most, self._at_once = act, most, at_once
+    def __init__(self, act: Callable[[list[W]], Awaitable[list[R]]], *, most: int) -> None:
+        self._act, self._most = act, most
         self._waiting: list[_Wish[W, R]] = []
-        self._acting: set[asyncio.Task[Any] | None] = set()
+        self._acting: asyncio.Task[None] | None = None
 
     async def __call__(self, what: W) -> R:
         wish = _Wish[W, R](what, asyncio.get_running_loop().create_future(), contextvars.copy_context())
         self._waiting.append(wish)
-        if len(self._acting) < self._at_once:
-            self._acting.add(asyncio.create_task(self._see_to_all(), context=contextvars.Context()))
+        if self._acting is None:
+            self._acting = asyncio.create_task(self._see_to_all(), context=contextvars.Context())
         return await asyncio.shield(wish.came)
 
     async def _see_to_all(self) -> None:
@@ -52,7 +51,7 @@ class Together(Generic[W, R]):
                         await self._see_to([wish], wish.context)  # its own request's id in the log
         finally:
             # Not by a callback, which comes a moment later: who comes in between would wait for nobody.
-            self._acting.remove(asyncio.current_task())
+            self._acting = None
 
     async def _see_to(self, some: list[_Wish[W, R]], context: contextvars.Context) -> bool:
         """Whether those who wait were told; not if it makes sense to try each of them alone."""

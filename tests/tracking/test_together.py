@@ -47,14 +47,6 @@ async def test_what_is_wanted_while_others_are_seen_to_is_done_at_once(doubler: 
     assert doubler.seen == [[1], [1, 2, 3], [4]]  # 1 again: what was wanted later is not answered from before
 
 
-async def test_as_many_as_may_be_are_under_way(doubler: Doubler) -> None:
-    doubles = Together(doubler, most=3, at_once=2)
-    wished = [*(await wish(doubles, 1)), *(await wish(doubles, 2)), *(await wish(doubles, 3))]
-    assert doubler.seen == [[1], [2]]
-    doubler.may.set()
-    assert await asyncio.gather(*wished) == [2, 4, 6]
-
-
 async def test_one_that_fails_takes_no_other_with_it(doubler: Doubler) -> None:
     doubler.bad[2] = ValueError("no")
     doubles = Together(doubler, most=3)
