@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from app.clock import SystemClock
@@ -24,7 +25,7 @@ from tests.browser import PHONE, SOON, is_too_wide, needs_browser, open_browser,
 from tests.test_operation import Process, environment, program
 from tests.world import APP, SECRET, observe, open_client, register, seen_file, task_id
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.asyncio(loop_scope="module")]  # one browser for all
 
 CALLBACK_SECRET = "callback-secret-of-app-1"
 READ_KEY, WRITE_KEY = "secret-of-read-keys", "secret-of-write-keys"
@@ -67,19 +68,19 @@ async def following(folder: Path, port: str = "0", **env: str) -> AsyncIterator[
                 yield Place(process, simulator)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with open_browser() as browser:
         yield browser
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     async with following(tmp_path) as place:
         yield place
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def hostile(tmp_path: Path) -> AsyncIterator[Place]:
     """A service whose task has names and addresses that somebody thought up to do harm, or to break the layout."""
     env = environment(tmp_path)
