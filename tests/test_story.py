@@ -16,7 +16,8 @@ from app.wiring import Service, open_service, running
 from tests.world import APP, SECRET, MakeSettings, open_client
 
 # A recording of some seconds instead of some hours; asked about as often as its haste demands.
-HASTE = Policy(recording_early=timedelta(seconds=0.3), uploading_early=timedelta(seconds=0.3))
+OFTEN = timedelta(seconds=0.3)
+HASTE = Policy(recording=OFTEN, recording_early=OFTEN, vouched=OFTEN, uploading=OFTEN, uploading_early=OFTEN)
 
 
 @pytest.fixture
@@ -34,7 +35,8 @@ async def service(settings: MakeSettings, provider: Server) -> AsyncIterator[Ser
 async def test_a_recording_is_registered_polled_paused_ended_uploaded_settled_and_found(
     service: Service, provider: Server
 ) -> None:
-    task_id = provider.simulator.start("paused", room_id="room-42", duration=5, upload=1)
+    # Paused for a fifth of it, and asked about once a second at most.
+    task_id = provider.simulator.start("paused", room_id="room-42", duration=8, upload=2)
     async with open_client(service) as client:
         registered = await client.post("/v1/tasks", json={"task_id": task_id, "labels": {"team": "support"}})
         assert registered.status_code == 201

@@ -563,6 +563,12 @@ def test_what_is_no_number_is_carried(number: str) -> None:
     assert (letter.sequence, letter.callback.files) == (None, (SeenFile(file_id="f", status=FileStatus.UNKNOWN),))
 
 
+@pytest.mark.parametrize("space", [" ", "\n", "\x1c", "\x1f", "\x85", "\u3000"])
+def test_a_number_may_stand_among_spaces(space: str) -> None:
+    letter = read(json.dumps(a_body(f"{space}1{space}", sequence=f"{space}-7")).encode())
+    assert (letter.callback.event, letter.sequence) == (said(1).event, -7)
+
+
 def test_an_object_without_anything_is_a_callback_that_nobody_signed() -> None:
     letter = read(b"{}")
     assert letter.callback == Callback(event=CallbackEvent.UNKNOWN)

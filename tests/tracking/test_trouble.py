@@ -77,7 +77,8 @@ async def test_calls_that_hang_are_given_up_and_law_1_holds_when_the_provider_re
         await register(service, tasks)
         async with running(service):
             await clock.sleep(4 * CALL)
-            assert counts(simulator)["calls"] == 10  # all permits are in doubt; what follows are probes
+            # All permits are in doubt, or so many that it counts as an outage; what follows are probes.
+            assert 0 < int(str(counts(simulator)["calls"])) <= 10
             assert 0 < int(str(counts(simulator, "DescribeTasks")["calls"])) <= 5
             assert (await service.health.examine()).checks[f"provider.{APP}"] == "paused: unavailable"
             simulator.faults = simulator.faults.merged({"hang": 0.0})
@@ -109,9 +110,10 @@ async def test_throttling_by_others_halves_the_permits_and_they_come_back(
         await register(service, tasks)
         async with running(service):
             await clock.sleep(12)
-            before = int(str(counts(simulator)["calls"]))
+            before, began = int(str(counts(simulator)["calls"])), clock.monotonic()
             await clock.sleep(5)
-            assert int(str(counts(simulator)["calls"])) - before <= 8  # one permit is left
+            calls = int(str(counts(simulator)["calls"])) - before
+            assert calls <= clock.monotonic() - began + 3  # one permit is left, for a call a second
             simulator.faults = simulator.faults.merged({"throttled": 0.0})
             await all_polled(service, tasks, seconds=120)
 
