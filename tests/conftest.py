@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import shutil
 import tempfile
 import time
 import warnings
@@ -16,15 +15,14 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.util import LRUCache
 
-from app.clock import SystemClock
 from app.provider.simulator import Server, Simulator, serve
 from app.settings import Settings, load_settings
-from app.store import schema
-from app.store.engine import Database
 from app.store.models import Base
 from app.wiring import Service, open_service
-from tests.world import APP, SECRET, BreakableDatabase, Gate, HandClock, MakeSettings, open_client
+from tests.world import APP, SECRET, BreakableDatabase, Gate, HandClock, MakeSettings, migrate, open_client, sqlite_url
 
 os.environ["TZ"] = "Pacific/Apia"
 """Every test, and every process that a test starts, lives half a day from UTC: a local time never passes for UTC."""
@@ -55,6 +53,24 @@ def _no_developers_environment(tmp_path_factory: pytest.TempPathFactory) -> Iter
 # -- databases
 
 
+class _Compiled(LRUCache[Any, Any]):
+    """Statements that were compiled for one engine serve all of its kind; else compiling is a third of the suite."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get((key[0].name, *key[1:]), default)
+
+    def __setitem__(self, key: Any, compiled: Any) -> None:
+        super().__setitem__((key[0].name, *key[1:]), compiled)
+
+
+_compiled = _Compiled(2000)
+
+
+@event.listens_for(Engine, "engine_connect")
+def _share_compiled(connection: Connection) -> None:
+    connection.execution_options(compiled_cache=_compiled)
+
+
 @pytest.fixture(scope="session")
 def _aside() -> Iterator[asyncio.Runner]:
     """A loop beside the tests' own, for what they all share."""
@@ -79,38 +95,24 @@ def _postgresql_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def _empty_postgresql(_postgresql_url: str, _aside: asyncio.Runner) -> Iterator[Callable[[], object]]:
     """Empties its tables, which have our schema; over one connection, since opening one takes longer than the rest."""
-    _aside.run(_migrate(_postgresql_url))
+    _aside.run(migrate(_postgresql_url))
     empty = ";".join(f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables))
     connection = _aside.run(asyncpg.connect(_postgresql_url.replace("+asyncpg", "")))
     yield lambda: _aside.run(connection.execute(empty))
     _aside.run(connection.close())
 
 
-@pytest.fixture(scope="session")
-def _empty_sqlite(tmp_path_factory: pytest.TempPathFactory, _aside: asyncio.Runner) -> Path:
-    """A file with our schema and no rows."""
-    file = tmp_path_factory.getbasetemp() / "empty.db"
-    _aside.run(_migrate(f"sqlite+aiosqlite:///{file}"))
-    return file
-
-
-async def _migrate(url: str) -> None:
-    database = Database(url, SystemClock())
-    await schema.migrate(database)
-    await database.close()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An empty database with our schema, of each engine in turn."""
     if request.param == "postgresql":
         request.getfixturevalue("_empty_postgresql")()
         url: str = request.getfixturevalue("_postgresql_url")
         return url
-    empty: Path = request.getfixturevalue("_empty_sqlite")
-    for left in empty.parent.glob("suite.db*"):
+    file = tmp_path_factory.getbasetemp() / "suite.db"
+    for left in file.parent.glob("suite.db*"):
         left.unlink()
-    return f"sqlite+aiosqlite:///{shutil.copyfile(empty, empty.with_name('suite.db'))}"
+    return sqlite_url(file)
 
 
 @pytest.fixture

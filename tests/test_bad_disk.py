@@ -12,7 +12,7 @@ from app.settings import load_settings
 from app.wiring import open_service, running
 from tests.outages import remount_read_only, small_disk
 from tests.test_operation import environment, run
-from tests.world import APP, SECRET, open_client, task_id
+from tests.world import APP, SECRET, open_client, sqlite_url, task_id
 
 
 async def registered_until_full(client: httpx.AsyncClient) -> set[str]:
@@ -34,7 +34,7 @@ async def test_a_full_disk_is_told_and_loses_nothing_that_was_acknowledged(tmp_p
         ballast = tmp_path / "ballast"
         ballast.write_bytes(bytes(2_500_000))
         chosen = load_settings(
-            database_url=f"sqlite+aiosqlite:///{tmp_path}/full.db",
+            database_url=sqlite_url(tmp_path / "full.db"),
             zego_app_id=APP,
             zego_server_secret=SECRET,
             zego_api_url=provider.url,

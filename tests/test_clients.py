@@ -16,12 +16,13 @@ import pytest
 
 from app.provider.simulator import Server, Simulator, serve
 from tests.test_operation import Process, environment, program
-from tests.world import APP, SECRET
+from tests.world import APP, SECRET, sqlite_url
 
 ROOT = Path(__file__).parents[1]
 DESCRIPTION = ROOT / "docs" / "openapi.json"
 HERE = ROOT / "tests" / "clients"
 NODE_TOOLS = HERE / "node_modules" / ".bin"
+TSC = (NODE_TOOLS / "tsc", "--strict", "--target", "es2022", "--skipLibCheck")
 PYTHON_TOOLS = ROOT / ".venv" / "clients" / "bin"
 
 needs_node = pytest.mark.skipif(
@@ -88,6 +89,7 @@ async def provider() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def served(tmp_path: Path, provider: Server) -> AsyncIterator[Process]:
+    sqlite_url(tmp_path / "data" / "recordings.db")
     settings = environment(tmp_path, provider.url, API_KEYS="writer:write:secret-of-the-writers-key")
     async with program(tmp_path, "serve", "--port", "0", env=settings) as process:
         await process.until_ready()
@@ -113,15 +115,21 @@ async def test_a_generated_python_client_registers_waits_and_lists(
 
 @needs_node
 def test_generated_types_compile_and_refuse_what_is_wrong(tmp_path: Path) -> None:
-    run(NODE_TOOLS / "openapi-typescript", DESCRIPTION, "-o", tmp_path / "api.d.ts", cwd=tmp_path)
+    run(NODE_TOOLS / "openapi-typescript", DESCRIPTION, "-o", tmp_path / "api.ts", cwd=tmp_path)
     (tmp_path / "check.ts").write_text((HERE / "check.ts").read_text(encoding="utf-8"), encoding="utf-8")
-    run(NODE_TOOLS / "tsc", "--noEmit", "--strict", "--target", "es2022", "check.ts", cwd=tmp_path)
+    run(*TSC, "--noEmit", "check.ts", cwd=tmp_path)
 
 
 @needs_node
 def test_spectral_complains_of_a_broken_description_and_not_of_ours(tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
-    broken.write_text(DESCRIPTION.read_text(encoding="utf-8").replace('"operationId": "listTasks"', '"x-id": ""'))
+    ours = json.loads(DESCRIPTION.read_text(encoding="utf-8"))
+    nameless = {
+        "tags": ["tasks"],
+        "description": "It has no operationId.",
+        "responses": {"204": {"description": "No."}},
+    }
+    broken.write_text(json.dumps(ours | {"paths": {"/": {"get": nameless}}, "components": {}, "webhooks": {}}))
     found = json.loads(spectral(DESCRIPTION, broken))
     assert [(fault["code"], fault["source"]) for fault in found] == [("operation-operationId", str(broken))]
 
@@ -157,8 +165,7 @@ async def test_the_readmes_typescript_works(tmp_path: Path, served: Process, pro
     given = "declare const process: { env: Record<string, string> };\nexport {};\n"
     given += "const { URL: URL_OF_SERVICE, KEY, TASK_ID } = process.env;\n"
     (tmp_path / "use.mts").write_text(given + shown("ts"), encoding="utf-8")
-    tsc = (NODE_TOOLS / "tsc", "--strict", "--target", "es2022", "--module", "nodenext", "use.mts")
-    await asyncio.to_thread(run, *tsc, cwd=tmp_path)
+    await asyncio.to_thread(run, *TSC, "--module", "nodenext", "use.mts", cwd=tmp_path)
     said = await tried(served, provider, "node", "use.mjs", cwd=tmp_path)
     assert "uploaded" in said
     assert "https://bucket.example/" in said

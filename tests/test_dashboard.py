@@ -14,16 +14,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from app.clock import SystemClock
 from app.core.recording import FileStatus, Status
 from app.provider.simulator import Simulator, send_callbacks, serve
 from app.settings import load_settings
-from app.store import schema
-from app.store.engine import Database
 from app.wiring import open_service
 from tests.browser import PHONE, SOON, is_too_wide, needs_browser, open_browser, open_page, violations
 from tests.test_operation import Process, environment, program
-from tests.world import APP, SECRET, observe, open_client, register, seen_file, task_id
+from tests.world import APP, SECRET, observe, open_client, register, seen_file, sqlite_url, task_id
 
 pytestmark = [needs_browser, pytest.mark.asyncio(loop_scope="module")]  # one browser for all
 
@@ -61,6 +58,7 @@ class Place:
 async def following(folder: Path, port: str = "0", **env: str) -> AsyncIterator[Place]:
     simulator = Simulator({APP: SECRET}, callback_secrets={APP: CALLBACK_SECRET}, speed=10)
     async with serve(simulator) as provider:
+        sqlite_url(folder / "data" / "recordings.db")
         env = environment(folder, provider.url, ZEGO_CALLBACK_SECRET=CALLBACK_SECRET, **env)
         async with program(folder, "serve", "--port", port, env=env) as process:
             await process.until_ready()
@@ -83,12 +81,8 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def hostile(tmp_path: Path) -> AsyncIterator[Place]:
     """A service whose task has names and addresses that somebody thought up to do harm, or to break the layout."""
-    env = environment(tmp_path)
-    (tmp_path / "data").mkdir()
-    settings = load_settings(database_url=env["DATABASE_URL"], zego_app_id=APP, zego_server_secret=SECRET)
-    database = Database(settings.database_url, SystemClock())
-    await schema.migrate(database)
-    await database.close()
+    database_url = sqlite_url(tmp_path / "data" / "recordings.db")
+    settings = load_settings(database_url=database_url, zego_app_id=APP, zego_server_secret=SECRET)
     async with open_service(settings) as service, open_client(service) as client:
         await register(client, labels={"note": HTML, "long": "x" * 255})
         harm = {"user_id": HTML, "user_name": HTML, "stream_id": "s" * 200, "file_url": BAD_URL}

@@ -12,6 +12,7 @@ from playwright.async_api import Browser
 
 from tests.browser import needs_browser, open_browser, open_page
 from tests.test_operation import Process, environment, program
+from tests.world import sqlite_url
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ async def test_the_documentation_works_without_any_other_host_and_says_that_all_
 
 @needs_browser
 async def test_a_key_that_is_entered_is_used_and_a_link_leads_to_an_operation(tmp_path: Path, browser: Browser) -> None:
+    sqlite_url(tmp_path / "data" / "recordings.db")
     env = environment(tmp_path, API_KEYS="reader:read:secret-of-readers-keys")
     async with program(tmp_path, "serve", "--port", "0", env=env) as process:
         await process.until_ready()

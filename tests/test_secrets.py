@@ -27,7 +27,7 @@ from tests.exercise import Caller, Provider, break_it, command_line, dump, exerc
 from tests.planted import KEYS, SECRETS, find, found_in, spellings, webhook_secret
 from tests.sink import open_sink
 from tests.test_operation import environment, run
-from tests.world import APP
+from tests.world import APP, sqlite_url
 
 SHOWN_ONCE = "the one answer that shows it, to an admin"
 PRODUCT = "the address of a file is what callers ask for; the provider's own are not signed"
@@ -63,7 +63,7 @@ async def test_a_running_service_tells_no_secret(tmp_path: Path, database_url: s
     """On SQLite in a terminal, with colours; on PostgreSQL with the log in JSON."""
     terminal = database_url.startswith("sqlite")
     if terminal:
-        database_url = f"sqlite+aiosqlite:///{tmp_path}/one.db"
+        database_url = sqlite_url(tmp_path / "one.db")
     else:
         given = make_url(database_url).set(password=SECRETS["database password"])
         database_url = given.render_as_string(hide_password=False)
@@ -145,7 +145,7 @@ def ours() -> Iterator[object]:
 
 async def test_no_object_shows_a_secret_when_it_is_printed(tmp_path: Path) -> None:
     settings = load_settings(
-        database_url=f"sqlite+aiosqlite:///{tmp_path}/one.db",
+        database_url=sqlite_url(tmp_path / "one.db"),
         database_listen_url=f"postgresql://user:{SECRETS['database password']}@127.0.0.1:1/none",
         zego_apps=json.dumps([{"app_id": APP, "server_secret": SECRETS["server secret"],
                                "callback_secret": SECRETS["callback secret"]}]),

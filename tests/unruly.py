@@ -6,7 +6,6 @@ Everything happens on one virtual loop and in one order, so what went wrong once
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import sqlite3
 import tempfile
@@ -21,15 +20,13 @@ import httpx
 from sqlalchemy import Engine, event
 from structlog.testing import capture_logs
 
-from app.clock import SystemClock
 from app.core.budget import DOUBT
 from app.provider.simulator import Reply, Simulator
 from app.settings import load_settings
-from app.store import schema
 from app.store.engine import Database
 from app.wiring import Service, open_service
 from bench.virtual import Inline, VirtualClock, VirtualLoop
-from tests.world import APP, SECRET
+from tests.world import APP, SECRET, sqlite_url
 
 CALLBACK_SECRET = "callback-secret-of-app-1"
 ROUND_TRIP = 0.1
@@ -176,8 +173,7 @@ class World:
         self.line = Line(self.simulator, self.fuse, self.loop)
         self._discover = discover
         self._jobs: dict[str, asyncio.Task[object]] = {}
-        Path(self._folder, "laws.db").write_bytes(_migrated())
-        self._url = f"sqlite+aiosqlite:///{self._folder}/laws.db"
+        self._url = sqlite_url(Path(self._folder, "laws.db"))
         self.eyes = Database(self._url, self.clock)
         """The database, for those who only look; it does not die with the service."""
         self.run(self._open())
@@ -283,18 +279,3 @@ def _in_turns() -> ExitStack:
     stack = ExitStack()
     stack.callback(event.remove, Engine, "do_connect", connect)
     return stack
-
-
-@functools.cache
-def _migrated() -> bytes:
-    """The file of an empty database with our schema."""
-
-    async def migrate(url: str) -> None:
-        database = Database(url, SystemClock())
-        await schema.migrate(database)
-        await database.close()
-
-    with tempfile.TemporaryDirectory(prefix="laws-") as folder:
-        with asyncio.Runner() as runner:
-            runner.run(migrate(f"sqlite+aiosqlite:///{folder}/empty.db"))
-        return Path(folder, "empty.db").read_bytes()

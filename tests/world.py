@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -14,13 +17,15 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from app.clock import SystemClock
 from app.core.recording import FileStatus, Observation, SeenFile, Status
 from app.core.schedule import Urgency
 from app.errors import ProviderError
 from app.main import connect, create_app
 from app.provider.client import Described
 from app.settings import Settings
-from app.store import polls
+from app.store import polls, schema
+from app.store.engine import Database
 from app.store.polls import Claim
 from app.wiring import Service
 from tests.described import described
@@ -33,6 +38,30 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 """Where a clock set by hand begins."""
 
 MakeSettings = Callable[..., Settings]
+
+
+def sqlite_url(file: Path) -> str:
+    """Where this SQLite database is; if it is not there yet, it is made, with our schema and no rows."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(_migrated())
+    return f"sqlite+aiosqlite:///{file}"
+
+
+@functools.cache
+def _migrated() -> bytes:
+    """Migrating takes longer than most tests."""
+    with tempfile.TemporaryDirectory(prefix="empty-") as folder, ThreadPoolExecutor(1) as aside:
+        file = Path(folder, "empty.db")
+        aside.submit(asyncio.run, migrate(f"sqlite+aiosqlite:///{file}")).result()
+        return file.read_bytes()
+
+
+async def migrate(url: str) -> None:
+    """Give a database our schema."""
+    database = Database(url, SystemClock())
+    await schema.migrate(database)
+    await database.close()
 
 
 class HandClock:

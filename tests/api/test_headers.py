@@ -15,7 +15,7 @@ from app.main import create_app
 from app.settings import load_settings
 from app.wiring import Service, open_service
 from tests.api.test_authentication import KEYS, SECRETS, bearer, routes
-from tests.world import APP, SECRET, HandClock, open_client, register, task_id
+from tests.world import APP, SECRET, HandClock, open_client, register, sqlite_url, task_id
 
 ALWAYS = {
     "X-Content-Type-Options": "nosniff",
@@ -29,7 +29,7 @@ PAGES = {"/": DASHBOARD_POLICY, "/docs": POLICY, "/docs/problems": POLICY}
 @pytest.fixture
 async def service(tmp_path: Path, clock: HandClock) -> AsyncIterator[Service]:
     settings = load_settings(
-        database_url=f"sqlite+aiosqlite:///{tmp_path}/one.db",
+        database_url=sqlite_url(tmp_path / "one.db"),
         zego_app_id=APP,
         zego_server_secret=SECRET,
         api_keys=KEYS,

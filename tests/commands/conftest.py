@@ -18,7 +18,7 @@ import uvicorn
 from app.main import create_app
 from app.settings import load_settings
 from app.wiring import Service, open_service
-from tests.world import APP, SECRET
+from tests.world import APP, SECRET, sqlite_url
 
 PROGRAM = str(Path(sys.executable).parent / "recording-status")
 KEYS = {role: f"{role}-key-of-sixteen" for role in ("read", "write", "admin")}
@@ -28,7 +28,7 @@ KEYS = {role: f"{role}-key-of-sixteen" for role in ("read", "write", "admin")}
 async def served(tmp_path: Path) -> AsyncIterator[Service]:
     """A service with keys; nothing polls."""
     settings = load_settings(
-        database_url=f"sqlite+aiosqlite:///{tmp_path}/served.db",
+        database_url=sqlite_url(tmp_path / "served.db"),
         zego_app_id=APP,
         zego_server_secret=SECRET,
         api_keys=",".join(f"{role}:{role}:{secret}" for role, secret in KEYS.items()),

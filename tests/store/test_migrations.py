@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,15 @@ def present(connection: Connection) -> MetaData:
     return found
 
 
-def fill(connection: Connection) -> Rows:
-    """Put two rows into each table; numbers that the database gives (triggers write rows too) go on behind them."""
+def fill(connection: Connection, above: int = 0) -> Rows:
+    """Put two rows, numbered from ``above`` on, into each table.
+
+    Numbers that the database gives (triggers write rows too) go on behind them.
+    """
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT setval(oid::regclass, 1000) FROM pg_class WHERE relkind = 'S'"))
+        connection.execute(text(f"SELECT setval(oid::regclass, {above + 50}) FROM pg_class WHERE relkind = 'S'"))
     for table in present(connection).sorted_tables:
-        rows = [{column.name: value(column, number) for column in table.columns} for number in (1, 2)]
+        rows = [{column.name: value(column, number) for column in table.columns} for number in (above + 1, above + 2)]
         connection.execute(insert(table), rows)
     return contents(connection)
 
@@ -84,7 +88,7 @@ def content(connection: Connection, table: Table) -> list[dict[str, Any]]:
     ]
 
 
-def kept(before: Rows, after: Rows) -> None:
+def kept(before: Rows, after: Rows, step: str) -> None:
     """What both schemas have a place for is there, unchanged."""
     changed = set().union(*CHANGES.values())
     for name in before.keys() & after.keys():
@@ -93,7 +97,7 @@ def kept(before: Rows, after: Rows) -> None:
         }
         assert [{c: row[c] for c in columns} for row in after[name]] == [
             {c: row[c] for c in columns} for row in before[name]
-        ], name
+        ], f"{name} after {step}"
 
 
 def references_hold(connection: Connection) -> None:
@@ -113,35 +117,35 @@ def references_hold(connection: Connection) -> None:
 # -- up and down
 
 
-@pytest.mark.parametrize("revision", revisions())
-async def test_every_version_is_upgraded_with_all_its_rows(empty_database: Database, revision: str) -> None:
-    await schema.migrate(empty_database, revision)
-    async with empty_database.write() as connection:
-        before = await connection.run_sync(fill)
-    assert all(before.values())
-    await schema.migrate(empty_database)
+async def test_every_version_is_upgraded_with_all_its_rows(empty_database: Database) -> None:
+    before: Rows = {}
+    for number, revision in enumerate(revisions()):
+        await schema.migrate(empty_database, revision)
+        async with empty_database.write() as connection:
+            kept(before, await connection.run_sync(contents), revision)
+            before = await connection.run_sync(fill, 100 * number)
+        assert all(before.values())
     assert await schema.fits(empty_database)
     async with empty_database.write() as connection:
-        kept(before, await connection.run_sync(contents))
         await connection.run_sync(references_hold)
 
 
-@pytest.mark.parametrize("revision", revisions()[:-1])
-async def test_down_to_every_version_and_up_again_keeps_what_that_version_knows(
-    empty_database: Database, revision: str
-) -> None:
+async def test_every_step_down_and_up_again_keeps_what_both_versions_know(empty_database: Database) -> None:
     await schema.migrate(empty_database)
     async with empty_database.write() as connection:
-        before = await connection.run_sync(fill)
-    await schema.migrate(empty_database, revision)
-    assert not await schema.fits(empty_database)
-    async with empty_database.read() as connection:
-        down = await connection.run_sync(contents)
-    kept(before, down)
+        rows = await connection.run_sync(fill)
+    known = revisions()[::-1]
+    for newer, older in pairwise(known):
+        for revision in (older, newer, older):
+            await schema.migrate(empty_database, revision)
+            assert await schema.fits(empty_database) is (revision == known[0])
+            async with empty_database.read() as connection:
+                before, rows = rows, await connection.run_sync(contents)
+            kept(before, rows, f"{newer}, {older}")
     await schema.migrate(empty_database)
+    assert await schema.fits(empty_database)
     async with empty_database.write() as connection:
-        up = await connection.run_sync(contents)
-        kept(down, {name: rows for name, rows in up.items() if name in down})
+        kept(rows, await connection.run_sync(contents), known[0])
         await connection.run_sync(references_hold)
 
 

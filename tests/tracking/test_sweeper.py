@@ -26,7 +26,7 @@ from app.tracking.registration import NewTask
 from app.tracking.statistics import AppStatistics
 from app.wiring import Service, open_service
 from tests.clocks import VirtualClock
-from tests.world import APP, SECRET, MakeSettings
+from tests.world import APP, SECRET, MakeSettings, sqlite_url
 
 # Where waiting takes no time, spare budget would be used up for ever.
 NEVER_EARLY = Policy(recording_early=timedelta(days=1))
@@ -46,7 +46,7 @@ def clock() -> VirtualClock:
 @pytest.fixture
 def settings(tmp_path: Path) -> MakeSettings:
     def make(**given: Any) -> Settings:
-        url = f"sqlite+aiosqlite:///{tmp_path}/sweeps.db"
+        url = sqlite_url(tmp_path / "sweeps.db")
         return load_settings(**{"database_url": url, "zego_app_id": APP, "zego_server_secret": SECRET, **given})
 
     return make

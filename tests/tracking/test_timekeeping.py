@@ -26,7 +26,7 @@ from app.tracking.registration import NewTask
 from app.tracking.subscriptions import NewSubscription
 from app.wiring import Service, open_service, running
 from tests.sink import Sink, open_sink
-from tests.world import APP, SECRET, HandClock, MakeSettings, claim, observe, seen_file, task_id
+from tests.world import APP, SECRET, HandClock, MakeSettings, claim, observe, seen_file, sqlite_url, task_id
 
 HOUR = timedelta(hours=1)
 
@@ -209,7 +209,7 @@ async def test_law_1_holds_and_polls_go_on_while_the_clock_leaps(tmp_path: Path)
     simulator = Simulator({APP: SECRET})
     async with serve(simulator) as provider:
         settings = load_settings(
-            database_url=f"sqlite+aiosqlite:///{tmp_path}/leaps.db", zego_app_id=APP, zego_server_secret=SECRET,
+            database_url=sqlite_url(tmp_path / "leaps.db"), zego_app_id=APP, zego_server_secret=SECRET,
             zego_api_url=provider.url, sweep_interval=0,
         )  # fmt: skip
         early = Policy(recording_early=timedelta(seconds=0.1))  # there is always something to ask

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ from app.store.budget import Permit
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service, running
 from tests.clocks import FastClock, VirtualClock
-from tests.world import APP, SECRET
+from tests.world import APP, SECRET, sqlite_url
 
 SPEED = 10
 
@@ -37,9 +38,9 @@ def simulator(clock: FastClock) -> Simulator:
 
 
 @asynccontextmanager
-async def service_at(url: str, path: object, clock: FastClock | VirtualClock) -> AsyncIterator[Service]:
+async def service_at(url: str, path: Path, clock: FastClock | VirtualClock) -> AsyncIterator[Service]:
     settings = load_settings(
-        database_url=f"sqlite+aiosqlite:///{path}/trouble.db",
+        database_url=sqlite_url(path / "trouble.db"),
         zego_app_id=APP,
         zego_server_secret=SECRET,
         zego_api_url=url,
@@ -69,7 +70,7 @@ def counts(simulator: Simulator, action: str = "DescribeRecordStatus") -> dict[s
 
 
 async def test_calls_that_hang_are_given_up_and_law_1_holds_when_the_provider_returns(
-    simulator: Simulator, clock: FastClock, tmp_path: object
+    simulator: Simulator, clock: FastClock, tmp_path: Path
 ) -> None:
     async with serve(simulator) as server, service_at(server.url, tmp_path, clock) as service:
         tasks = [simulator.start("normal", duration=90000) for _ in range(25)]
@@ -90,7 +91,7 @@ async def test_calls_that_hang_are_given_up_and_law_1_holds_when_the_provider_re
 
 
 async def test_every_second_call_failing_costs_calls_but_no_task(
-    simulator: Simulator, clock: FastClock, tmp_path: object
+    simulator: Simulator, clock: FastClock, tmp_path: Path
 ) -> None:
     async with serve(simulator) as server, service_at(server.url, tmp_path, clock) as service:
         tasks = [simulator.start("normal", duration=90000) for _ in range(15)]
@@ -102,7 +103,7 @@ async def test_every_second_call_failing_costs_calls_but_no_task(
 
 
 async def test_throttling_by_others_halves_the_permits_and_they_come_back(
-    simulator: Simulator, clock: FastClock, tmp_path: object
+    simulator: Simulator, clock: FastClock, tmp_path: Path
 ) -> None:
     async with serve(simulator) as server, service_at(server.url, tmp_path, clock) as service:
         tasks = [simulator.start("normal", duration=90000) for _ in range(40)]
@@ -119,7 +120,7 @@ async def test_throttling_by_others_halves_the_permits_and_they_come_back(
 
 
 async def test_a_process_that_was_held_up_sends_nothing_on_its_lapsed_lease(
-    simulator: Simulator, clock: FastClock, tmp_path: object
+    simulator: Simulator, clock: FastClock, tmp_path: Path
 ) -> None:
     async with serve(simulator) as server, service_at(server.url, tmp_path, clock) as service:
         await register(service, [simulator.start("normal", duration=90000)])
@@ -135,7 +136,7 @@ async def test_a_process_that_was_held_up_sends_nothing_on_its_lapsed_lease(
         assert counts(simulator)["calls"] == 0
 
 
-async def test_an_outage_of_five_minutes_loses_nothing_and_keeps_quiet(tmp_path: object) -> None:
+async def test_an_outage_of_five_minutes_loses_nothing_and_keeps_quiet(tmp_path: Path) -> None:
     clock = VirtualClock()
     simulator = Simulator({APP: SECRET}, time=lambda: clock.now().timestamp(), monotonic=clock.monotonic)
     async with serve(simulator) as server:
