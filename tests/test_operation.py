@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from app.provider.simulator import Server, Simulator, serve
+from tests import forked
 from tests.world import APP, SECRET
 
 PROGRAM = str(Path(sys.executable).parent / "recording-status")
@@ -74,9 +75,8 @@ async def program(folder: Path, *arguments: str, env: dict[str, str]) -> AsyncIt
 
 async def run(folder: Path, *arguments: str, env: dict[str, str]) -> tuple[int, str]:
     """Run a command that is expected to end by itself."""
-    async with program(folder, *arguments, env=env) as process, asyncio.timeout(20):
-        out, said = await process.process.communicate()
-        return process.process.returncode or 0, (out + said).decode()
+    ran = await forked.run(*arguments, folder=folder, env=env)
+    return ran.code, ran.out + ran.said
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ import uvicorn
 from app.main import create_app
 from app.settings import load_settings
 from app.wiring import Service, open_service
+from tests import forked
+from tests.forked import Ran
 from tests.world import APP, SECRET, sqlite_url
 
 PROGRAM = str(Path(sys.executable).parent / "recording-status")
@@ -61,15 +63,6 @@ async def url(served: Service) -> AsyncIterator[str]:
 
 
 @dataclass
-class Ran:
-    """What a command came to."""
-
-    code: int
-    out: str
-    said: str
-
-
-@dataclass
 class Command:
     """Runs the command line in a folder, with this environment alone."""
 
@@ -77,12 +70,9 @@ class Command:
     env: dict[str, str]
 
     async def __call__(self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ran:
-        process = await self.start(*arguments, env=env or {})
-        async with asyncio.timeout(40):
-            out, said = await process.communicate(stdin)
-        assert process.returncode is not None
-        assert b"Traceback" not in said, said.decode()
-        return Ran(process.returncode, out.decode(), said.decode())
+        ran = await forked.run(*arguments, folder=self.folder, env={**self.env, **(env or {})}, stdin=stdin)
+        assert "Traceback" not in ran.said, ran.said
+        return ran
 
     async def start(self, *arguments: str, env: Mapping[str, str] = MappingProxyType({})) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
