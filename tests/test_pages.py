@@ -8,21 +8,25 @@ from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.browser import needs_browser, open_browser, open_page
 from tests.test_operation import Process, environment, program
 from tests.world import sqlite_url
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one demonstration and one browser for all
 
-@pytest.fixture
-async def demonstration(tmp_path: Path) -> AsyncIterator[Process]:
-    async with program(tmp_path, "run", "--port", "0", env={"PATH": os.environ["PATH"]}) as process:
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def demonstration(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Process]:
+    folder = tmp_path_factory.mktemp("demonstration")
+    async with program(folder, "run", "--port", "0", env={"PATH": os.environ["PATH"]}) as process:
         await process.until_ready()
         yield process
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with open_browser() as browser:
         yield browser
