@@ -45,14 +45,14 @@ async def run(*arguments: str, folder: Path, env: Mapping[str, str], stdin: byte
 class _Template:
     """The process from which all are forked, one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, env: Mapping[str, str]) -> None:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._turn = threading.Lock()
         self._line.settimeout(40)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno())],
-                env={"PATH": os.environ["PATH"]},
+                env=env,
                 pass_fds=[theirs.fileno()],
             )
 
@@ -68,7 +68,9 @@ class _Template:
 
 @functools.cache
 def _template() -> _Template:
-    template = _Template()
+    from tests.world import BARE  # the template itself imports nothing of the tests
+
+    template = _Template(BARE)
     atexit.register(template.end)
     return template
 

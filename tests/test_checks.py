@@ -18,7 +18,7 @@ from app.clock import wall_time
 from app.provider.simulator import Server, Simulator, serve
 from app.settings import load_settings
 from tests.test_operation import environment, run
-from tests.world import APP, SECRET
+from tests.world import APP, BARE, SECRET
 
 KEYS = "me:admin:a-secret-of-sixteen"
 
@@ -146,7 +146,7 @@ def test_serving_imports_what_it_needs_and_its_help_not_even_that() -> None:
 
 
 async def test_help_names_every_command_and_shells_complete_them(tmp_path: Path) -> None:
-    env = {"PATH": os.environ["PATH"]}
+    env = {**BARE}
     code, said = await run(tmp_path, "--help", env=env)
     assert code == 0
     for name in ("serve", "migrate", "check", "simulate", "tasks", "import", "export", "deliveries", "replay", "audit"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from tests.deployed import COMPOSE, KUBERNETES, NAMES, OURS, PODS, ROOT, instructions, read
 from tests.test_operation import environment, program, run
+from tests.world import BARE
 
 TOOLS = Path(sys.executable).parent
 
@@ -102,7 +102,7 @@ async def test_the_health_check_tells_a_process_that_answers_from_one_that_is_go
 
 async def test_migrating_needs_no_keys_where_serving_would(tmp_path: Path) -> None:
     """The migration's container gets the database's address and no other secret."""
-    env = {"PATH": os.environ["PATH"], "HOST": "0.0.0.0", "DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/one.db"}
+    env = {**BARE, "HOST": "0.0.0.0", "DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/one.db"}
     assert await run(tmp_path, "migrate", env=env) == (0, "The schema is up to date.\n")
     code, said = await run(tmp_path, "serve", env=env)
     assert code == 2
@@ -111,7 +111,7 @@ async def test_migrating_needs_no_keys_where_serving_would(tmp_path: Path) -> No
 
 async def test_the_demonstration_runs_where_all_addresses_are_listened_on(tmp_path: Path) -> None:
     """As in a container: the simulator sends its callbacks to loopback all the same."""
-    env = {"PATH": os.environ["PATH"], "HOST": "0.0.0.0", "API_KEYS": "demo:admin:demonstration-key"}
+    env = {**BARE, "HOST": "0.0.0.0", "API_KEYS": "demo:admin:demonstration-key"}
     async with program(tmp_path, "run", "--port", "0", env=env) as process:
         await process.until_ready()
         assert await process.end() == 0, process.said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from app.settings import load_settings
 from tests.deployed import COMPOSE, KUBERNETES, NAMES, OURS, PODS, ROOT, instructions
+from tests.world import BARE
 
 # -- secrets
 
@@ -19,7 +19,7 @@ def make_secrets(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", str(ROOT / "deploy/make-secrets.sh")],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], **env},
+        env={**BARE, **env},
         input="",
         capture_output=True,
         text=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import sys
@@ -19,7 +18,7 @@ import pytest
 
 from app.provider.simulator import Server, Simulator, serve
 from tests import forked
-from tests.world import APP, SECRET
+from tests.world import APP, BARE, SECRET
 
 PROGRAM = str(Path(sys.executable).parent / "recording-status")
 READY = "recording-status is ready on "
@@ -53,7 +52,7 @@ class Process:
 
 def environment(folder: Path, provider_url: str = "http://127.0.0.1:9", **more: str) -> dict[str, str]:
     return {
-        "PATH": os.environ["PATH"],
+        **BARE,
         "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/data/recordings.db",
         "ZEGO_APP_ID": str(APP),
         "ZEGO_SERVER_SECRET": SECRET,
@@ -162,7 +161,7 @@ async def test_two_processes_may_start_at_once_on_one_sqlite_file_and_share_the_
 
 
 async def test_without_credentials_serve_stops_and_run_demonstrates(tmp_path: Path) -> None:
-    env = {"PATH": os.environ["PATH"]}
+    env = {**BARE}
     code, said = await run(tmp_path, "serve", env=env)
     assert code == 2
     assert "ZEGO_APP_ID" in said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from playwright.async_api import Browser
 
 from tests.browser import needs_browser, open_browser, open_page
 from tests.test_operation import Process, environment, program
-from tests.world import sqlite_url
+from tests.world import BARE, sqlite_url
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one demonstration and one browser for all
 
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one demonstration and o
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def demonstration(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Process]:
     folder = tmp_path_factory.mktemp("demonstration")
-    async with program(folder, "run", "--port", "0", env={"PATH": os.environ["PATH"]}) as process:
+    async with program(folder, "run", "--port", "0", env=BARE) as process:
         await process.until_ready()
         yield process
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -29,6 +30,9 @@ from app.store.engine import Database
 from app.store.polls import Claim
 from app.wiring import Service
 from tests.described import described
+
+BARE = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+"""The environment of programs that tests start: none of a developer's settings, but what measures the tests goes on."""
 
 APP, SECRET = 1, "server-secret-of-app-1"
 OTHER_APP, OTHER_SECRET = 2, "server-secret-of-app-2"

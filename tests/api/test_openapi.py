@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from app.core.deliveries import EventType
 from app.main import create_app, description
 from app.wiring import Service, open_service
 from tests.described import document
-from tests.world import HandClock, MakeSettings, open_client
+from tests.world import BARE, HandClock, MakeSettings, open_client
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "docs" / "openapi.json"
@@ -68,7 +67,7 @@ def test_the_committed_description_is_that_of_the_code() -> None:
 def test_the_command_writes_it_with_the_servers_address(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("recording-status")
     environment = {
-        "PATH": os.environ["PATH"],
+        **BARE,
         "PUBLIC_URL": "https://recordings.example",
         "API_CONTACT": "night-shift@recordings.example",
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 from asyncio.subprocess import PIPE
@@ -20,7 +19,7 @@ from app.settings import load_settings
 from app.wiring import Service, open_service
 from tests import forked
 from tests.forked import Ran
-from tests.world import APP, SECRET, sqlite_url
+from tests.world import APP, BARE, SECRET, sqlite_url
 
 PROGRAM = str(Path(sys.executable).parent / "recording-status")
 KEYS = {role: f"{role}-key-of-sixteen" for role in ("read", "write", "admin")}
@@ -83,11 +82,11 @@ class Command:
 @pytest.fixture
 def alone(tmp_path: Path) -> Command:
     """The command line where no service is."""
-    return Command(tmp_path, {"PATH": os.environ["PATH"]})
+    return Command(tmp_path, BARE)
 
 
 @pytest.fixture
 def command(tmp_path: Path, url: str) -> Command:
     """The command line beside ``served``, with the admin's key."""
-    env = {"PATH": os.environ["PATH"], "RECORDING_STATUS_URL": url, "RECORDING_STATUS_KEY": KEYS["admin"]}
+    env = {**BARE, "RECORDING_STATUS_URL": url, "RECORDING_STATUS_KEY": KEYS["admin"]}
     return Command(tmp_path, env)

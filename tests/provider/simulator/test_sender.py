@@ -1,6 +1,5 @@
 import asyncio
 import json
-import os
 import sys
 import time
 from asyncio.subprocess import PIPE
@@ -17,6 +16,7 @@ from app.provider.simulator import CallbackCounts, Faults, Simulator, callback_s
 from app.provider.simulator.answers import Reply
 from tests.provider.simulator.caller import APP, SECRET
 from tests.provider.simulator.receiver import Receiver, listening
+from tests.world import BARE
 
 CALLBACK_SECRET = "callback-secret"
 PAUSE = 0.15
@@ -203,7 +203,7 @@ async def test_the_command_refuses_a_url_elsewhere() -> None:
 
 
 async def simulate(*options: str) -> asyncio.subprocess.Process:
-    environment = {"PATH": os.environ["PATH"]}
+    environment = {**BARE}
     return await asyncio.create_subprocess_exec(
         COMMAND, "simulate", *options, stdout=PIPE, stderr=PIPE, env=environment
     )
