@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import hypothesis
 import pytest
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.util import LRUCache
@@ -27,6 +28,12 @@ from tests.world import APP, SECRET, BreakableDatabase, Gate, HandClock, MakeSet
 os.environ["TZ"] = "Pacific/Apia"
 """Every test, and every process that a test starts, lives half a day from UTC: a local time never passes for UTC."""
 time.tzset()
+
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.register_profile("explore")
+hypothesis.settings.load_profile("same")
+"""Examples by chance are the same each time, so that a change fails by what it does. To look for new ones:
+`--hypothesis-profile=explore`."""
 
 gc.disable()
 
