@@ -19,7 +19,6 @@ from app.api.connections import server_config
 from app.core.schedule import Policy
 from app.errors import Misconfigured
 from app.main import create_app
-from app.provider import simulator
 from app.settings import Settings, load_settings
 from app.telemetry import configure_logging
 from app.tracking.registration import NewTask
@@ -121,6 +120,8 @@ def _greeting(settings: Settings, url: str, *, simulated: bool) -> str:
 
 async def demonstrate(host: str | None, port: int | None, *, secret: str, callback_secret: str) -> None:
     """Serve with the simulator as provider and a few recordings whose lives take a minute or two."""
+    from app.provider import simulator  # here, since only a demonstration needs it
+
     provider = simulator.Simulator({1: secret}, callback_secrets={1: callback_secret})
     provider.faults = provider.faults.merged({"rtt": 0.05, "jitter": 0.02})
     tasks = [

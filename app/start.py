@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from app import commands
+from app.imports import for_life
 
 HELP = "Is the recording over, and where are its files? Certainty about ZEGOCLOUD Cloud Recording tasks."
 
@@ -27,13 +28,15 @@ class Commands(TyperGroup):
 
 
 def _own() -> TyperGroup:
-    from app.cli import cli
+    with for_life():
+        from app.cli import cli
 
     return get_group(cli)
 
 
 def _talking() -> TyperGroup:
-    from app.commands.cli import cli
+    with for_life():
+        from app.commands.cli import cli
 
     return get_group(cli)
 
