@@ -94,8 +94,8 @@ def _doors(answers: bool, public_url: str | None, contact: str | None) -> Api:
     for door in (*(DOORS if answers else ()), ops):
         app.router.routes += door.router.routes
 
-    # So that these schemas are described; app.api.webhook_description tells the rest.
-    for shape in (WebhookOut, EventDataOut):
+    # So that these schemas are described; app.api.webhook_description and app.api.openapi tell the rest.
+    for shape in (WebhookOut, EventDataOut, problems.ProblemOut):
         app.webhooks.add_api_route(shape.__name__, _nothing, methods=["POST"], response_model=shape)
 
     return app
