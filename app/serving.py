@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -28,10 +27,6 @@ PATIENCE = 30.0
 """Seconds `serve` waits for its PostgreSQL: containers are started in any order."""
 
 DEMO_DATABASE = Path("data/demo.db")
-
-COLLECT = (20_000, 20, 100)
-"""How seldom Python looks for circles of objects: with thousands who wait, each look at all of them takes 0.3 s, in
-which nobody is answered (docs/benchmarks.md)."""
 
 
 class _Server(uvicorn.Server):
@@ -70,7 +65,6 @@ async def serve(
     configure_logging(settings.log_level, settings.log_format)
     # A port that is taken must be said before anything else is done.
     listener = _listen(settings.host, settings.port)
-    gc.set_threshold(*COLLECT)
     with listener:
         async with open_service(settings, role=role, patience=PATIENCE, simulated=simulated, policy=policy) as service:
             patience = max(1, int(settings.shutdown_timeout) - 2)

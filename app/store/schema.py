@@ -14,7 +14,7 @@ from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import column, inspect, select, table, text
 
 from app.errors import Misconfigured
-from app.imports import without_colours
+from app.imports import without_extras
 from app.store.engine import WAIT, Connection, Database
 
 HEAD = "0011_since_0006"
@@ -71,7 +71,7 @@ async def migrate(database: Database, revision: str = "head") -> None:
 
 
 def _run(connection: SyncConnection, revision: str) -> None:
-    with without_colours():  # here, since only a start that migrates needs it, and it takes long to import
+    with without_extras():  # here, since only a start that migrates needs it, and it takes long to import
         from alembic import command
         from alembic.config import Config
         from alembic.runtime.migration import MigrationContext
