@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from app.api import (
     apps,
@@ -47,7 +48,8 @@ class Api(FastAPI):
 
     def _roles(self) -> dict[str, Role]:
         """The roles that guarded operations need, by operationId."""
-        return {route.operation_id: guard.role for route in self.routes for guard in guards_of(route)}
+        routes = (route for route in self.routes if isinstance(route, APIRoute))
+        return {str(route.operation_id): guard.role for route in routes for guard in guards_of(route)}
 
 
 def create_app(service: Service) -> FastAPI:
