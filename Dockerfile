@@ -41,7 +41,7 @@ ENV PATH=/opt/recording-status/bin:$PATH \
 # Later nothing can be written: what the service imports is compiled here instead of at each start, and only that. All
 # that the packages bring besides would be a tenth of the image.
 RUN recording-status --help >/dev/null \
-    && python -c "import app.serving, app.checks, app.commands.cli, asyncpg, cryptography.fernet" \
+    && python -c "import app.serving, app.provider.simulator, app.checks, app.commands.cli, asyncpg, cryptography.fernet" \
     && DATABASE_URL=sqlite+aiosqlite:////tmp/compiled.db recording-status migrate \
     && rm /tmp/compiled.db
 # The default database, ./data/recordings.db, is thereby on the volume. DATABASE_URL is left unset: DATABASE_URL_FILE

@@ -6,16 +6,14 @@ What a command needs it imports itself: `--help` shall not wait for all of the s
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import sys
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from app.errors import Misconfigured, RecorderError
+from app.imports import for_life
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -42,7 +40,7 @@ def serve(host: HostOption = None, port: PortOption = None, role: RoleOption = "
 
     Configured by the environment and `.env`; see the README. A bad setting stops the start with exit code 2.
     """
-    with _for_life():
+    with for_life():
         from app import serving
     settings = _settings(host=host, port=port)
     if not settings.apps:
@@ -53,7 +51,7 @@ def serve(host: HostOption = None, port: PortOption = None, role: RoleOption = "
 @cli.command()
 def run(host: HostOption = None, port: PortOption = None) -> None:
     """Serve; without any provider credentials, with a simulated provider and a demonstration database."""
-    with _for_life():
+    with for_life():
         from app import serving
     settings = _settings(host=host, port=port)
     if settings.apps:
@@ -65,9 +63,10 @@ def run(host: HostOption = None, port: PortOption = None) -> None:
 @cli.command()
 def migrate() -> None:
     """Bring the database's schema to this version. Safe to repeat, and to run several times at once."""
-    from app.clock import SystemClock
-    from app.store import schema
-    from app.store.engine import Database
+    with for_life():
+        from app.clock import SystemClock
+        from app.store import schema
+        from app.store.engine import Database
 
     async def work(settings: Settings) -> None:
         database = Database(settings.database_url, SystemClock())
@@ -91,7 +90,8 @@ def openapi() -> None:
 
     PUBLIC_URL, if it is set, is the server's address in it.
     """
-    from app.main import description
+    with for_life():
+        from app.main import description
 
     settings = _settings(host="127.0.0.1")  # it listens nowhere, so it may do without keys
     typer.echo(json.dumps(description(settings.public_url, settings.api_contact), indent=1, ensure_ascii=False))
@@ -111,9 +111,10 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="Write JSON: one 
 
 
 async def _check(*, as_json: bool) -> None:
-    from app import checks
-    from app.clock import SystemClock
-    from app.settings import load_settings
+    with for_life():
+        from app import checks
+        from app.clock import SystemClock
+        from app.settings import load_settings
 
     worst = "ok"
     async for finding in checks.examine(load=lambda: load_settings(), clock=SystemClock()):
@@ -145,7 +146,8 @@ def simulate(
 
         recording-status simulate --callback-url http://127.0.0.1:8000/v1/callbacks/zego --fault callback_lost=0.1
     """
-    from app.provider import simulator
+    with for_life():
+        from app.provider import simulator
 
     try:
         secrets = {app_id: callback_secret} if callback_url else {}
@@ -159,24 +161,6 @@ def simulate(
         simulator.run(provider, host=host, port=port, callback_url=callback_url, report=typer.echo)
     except (ValueError, OSError) as error:
         _stop([f"simulate: {error}"])
-
-
-@contextmanager
-def _for_life() -> Iterator[None]:
-    """Imports that live as long as the process: looking through them for garbage took a sixth of the start.
-
-    rich is hidden meanwhile. structlog and httpx would import it for a console and a command line that are not used.
-    """
-    hidden = {"rich", "pygments"} - sys.modules.keys()
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-        for name in hidden:
-            del sys.modules[name]
 
 
 def _settings(**overrides: Any) -> Settings:

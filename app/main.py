@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import APIRoute
 
 from app.api import (
     apps,
@@ -48,9 +48,8 @@ class Api(FastAPI):
 
     def _roles(self) -> dict[str, Role]:
         """The roles that guarded operations need, by operationId."""
-        return {
-            route.operation_id: guard.role for route in iter_route_contexts(self.routes) for guard in guards_of(route)
-        }
+        routes = (route for route in self.routes if isinstance(route, APIRoute))
+        return {str(route.operation_id): guard.role for route in routes for guard in guards_of(route)}
 
 
 def create_app(service: Service) -> FastAPI:
@@ -60,7 +59,7 @@ def create_app(service: Service) -> FastAPI:
     connect(app, service)
     if answers:
         app.router.routes.insert(0, plain.PlainRoute(tasks.route_of(tasks.get_task)))
-        app.include_router(pages.router)
+        app.router.routes += pages.router.routes
         app.mount("/assets", pages.Assets(), name="assets")
     problems.add_error_answers(app)
     app.add_middleware(edge.Edge)
@@ -93,11 +92,12 @@ def _doors(answers: bool, public_url: str | None, contact: str | None) -> Api:
         redoc_url=None,
     )
     app.state.contact = introduction.contact(contact)
+    # As they are: `include_router` would build each route once more, and look for it in two steps at every request.
     for door in (*(DOORS if answers else ()), ops):
-        app.include_router(door.router)
+        app.router.routes += door.router.routes
 
-    # So that these schemas are described; app.api.webhook_description tells the rest.
-    for shape in (WebhookOut, EventDataOut):
+    # So that these schemas are described; app.api.webhook_description and app.api.openapi tell the rest.
+    for shape in (WebhookOut, EventDataOut, problems.ProblemOut):
         app.webhooks.add_api_route(shape.__name__, _nothing, methods=["POST"], response_model=shape)
 
     return app

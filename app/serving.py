@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,6 @@ from app.api.connections import server_config
 from app.core.schedule import Policy
 from app.errors import Misconfigured
 from app.main import create_app
-from app.provider import simulator
 from app.settings import Settings, load_settings
 from app.telemetry import configure_logging
 from app.tracking.registration import NewTask
@@ -29,10 +27,6 @@ PATIENCE = 30.0
 """Seconds `serve` waits for its PostgreSQL: containers are started in any order."""
 
 DEMO_DATABASE = Path("data/demo.db")
-
-COLLECT = (20_000, 20, 100)
-"""How seldom Python looks for circles of objects: with thousands who wait, each look at all of them takes 0.3 s, in
-which nobody is answered (docs/benchmarks.md)."""
 
 
 class _Server(uvicorn.Server):
@@ -71,7 +65,6 @@ async def serve(
     configure_logging(settings.log_level, settings.log_format)
     # A port that is taken must be said before anything else is done.
     listener = _listen(settings.host, settings.port)
-    gc.set_threshold(*COLLECT)
     with listener:
         async with open_service(settings, role=role, patience=PATIENCE, simulated=simulated, policy=policy) as service:
             patience = max(1, int(settings.shutdown_timeout) - 2)
@@ -121,6 +114,8 @@ def _greeting(settings: Settings, url: str, *, simulated: bool) -> str:
 
 async def demonstrate(host: str | None, port: int | None, *, secret: str, callback_secret: str) -> None:
     """Serve with the simulator as provider and a few recordings whose lives take a minute or two."""
+    from app.provider import simulator  # here, since only a demonstration needs it
+
     provider = simulator.Simulator({1: secret}, callback_secrets={1: callback_secret})
     provider.faults = provider.faults.merged({"rtt": 0.05, "jitter": 0.02})
     tasks = [

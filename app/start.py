@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import typer
@@ -12,6 +13,11 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from app import commands
+from app.imports import for_life
+
+COLLECT = (20_000, 20, 100)
+"""How seldom Python looks for circles of objects: while it starts there are none, and with thousands who wait, each
+look at all of them takes 0.3 s, in which nobody is answered (docs/benchmarks.md)."""
 
 HELP = "Is the recording over, and where are its files? Certainty about ZEGOCLOUD Cloud Recording tasks."
 
@@ -27,13 +33,15 @@ class Commands(TyperGroup):
 
 
 def _own() -> TyperGroup:
-    from app.cli import cli
+    with for_life():
+        from app.cli import cli
 
     return get_group(cli)
 
 
 def _talking() -> TyperGroup:
-    from app.commands.cli import cli
+    with for_life():
+        from app.commands.cli import cli
 
     return get_group(cli)
 
@@ -48,4 +56,5 @@ def _root() -> None:
 
 def main() -> None:
     """Run the command line."""
+    gc.set_threshold(*COLLECT)
     root()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -38,6 +38,11 @@ class Job:
     def patience(self) -> timedelta:
         """How long it may be silent, between its runs and in one."""
         return self.every + self.stuck_after
+
+
+def _first_run(job: Job) -> datetime:
+    """At once; but what is done once a minute lets the process get ready first."""
+    return wall_time() + (timedelta(seconds=1) if job.every >= timedelta(minutes=1) else timedelta(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class Ticker:
                 args=[job],
                 id=job.name,
                 seconds=job.every.total_seconds(),
-                next_run_time=wall_time(),
+                next_run_time=_first_run(job),
             )
         self._scheduler.start()
         self._watch = asyncio.create_task(self._mind_the_clock())

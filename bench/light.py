@@ -1,9 +1,9 @@
 """How light the service is: its start, its memory, and what it does while nothing happens.
 
-`start`: from the start of the program until /readyz answers 200, the median of five. `idle`: memory and processor of
-`serve` while nothing is to be done. `week`: memory while so many tasks a day for seven days are registered, followed,
-called back about and settled; time is not waited for, the days follow each other as fast as one process gets through
-them. Exit code 1 if something is above its limit.
+`start`: from the start of the program until /readyz answers 200, and the processor time of it, medians of five. `idle`:
+memory and processor of `serve` while nothing is to be done. `week`: memory while so many tasks a day for seven days are
+registered, followed, called back about and settled; time is not waited for, the days follow each other as fast as one
+process gets through them. Exit code 1 if something is above its limit.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ class Start:
         return f"start-{self.database}{'-new' if self.new else ''}"
 
     async def measure(self, stage: Stage, load: int) -> Result:
-        places, seconds, memory = Places(stage, await stage.database_url(self.database, self.name)), [], 0
+        places = Places(stage, await stage.database_url(self.database, self.name))
+        seconds, processor, memory = [], [], 0
         for number in range(STARTS + 1):
             if self.new:
                 places.env["DATABASE_URL"] = f"sqlite+aiosqlite:///{stage.folder}/{number}.db"
@@ -130,10 +131,12 @@ class Start:
                 serving = await places.serve(stack)
                 memory = serving.program.resident_bytes()
                 seconds.append(serving.took)
+                processor.append(serving.program.cpu_seconds())
                 await serving.program.stop()
         took = statistics.median(seconds[1:])  # the first one makes the database, and reads the program from the disk
         faults = [f"ready after {took:.2f} s"] if took > LONGEST_START else []
-        return Result([f"{took:.2f} s", f"{memory / 1e6:.0f} MB"], faults)
+        worked = statistics.median(processor[1:])
+        return Result([f"{took:.2f} s", f"{worked:.2f} s", f"{memory / 1e6:.0f} MB"], faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class Help:
             async with world.program("help", RECORDING_STATUS, "--help", folder=stage.folder) as program:
                 await program.ends(world.START)
             seconds.append(time.monotonic() - began)
-        return Result([f"{statistics.median(seconds):.2f} s", ""], [])
+        return Result([f"{statistics.median(seconds):.2f} s", "", ""], [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +249,7 @@ ROWS: tuple[Row, ...] = (
     *(Week(database) for database in DATABASES),
 )
 HEADS = {
-    (Start, Help): ("Start", "Ready after", "Memory then"),
+    (Start, Help): ("Start", "Ready after", "Processor until then", "Memory then"),
     (Idle,): ("Idle", "Memory", "Processor", "PostgreSQL's own"),
     (Week,): ("Week", "Tasks", "MB after each day", "Growth a day, by the line through days 2 to 7"),
 }

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
+from app.api.pages import KINDS, WEB
 from tests.browser import needs_browser, open_browser, open_page
 from tests.test_operation import Process, environment, program
 from tests.world import BARE, sqlite_url
@@ -79,6 +80,11 @@ async def test_the_dashboard_of_the_demonstration_says_that_all_is_simulated_and
         await page.locator("#newest tbody tr").nth(4).wait_for(timeout=10_000)
         assert "Simulated" in await page.locator(".notice").inner_text()
         assert await page.locator("#newest tbody tr").count() == 5
+
+
+def test_every_file_of_the_pages_is_of_a_known_kind() -> None:
+    kinds = {file.suffix for file in WEB.rglob("*") if file.is_file()}
+    assert kinds - {""} == KINDS.keys()
 
 
 async def test_pages_let_no_other_script_style_or_frame_in(demonstration: Process) -> None:

@@ -9,10 +9,10 @@ from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from app.api.keys import GuardedRoute, TheCaller, TheService, requires
-from app.api.problems import PROBLEMS, may_answer
+from app.api.problems import may_answer
 from app.api.schemas import In, Out, Whole
 
-router = APIRouter(prefix="/v1", tags=["operations"], responses=PROBLEMS, route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["operations"], route_class=GuardedRoute)
 
 Switch = TypeAliasType("Switch", Annotated[Literal["on", "paused"], Field(description="Whether it is done.")])
 

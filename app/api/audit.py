@@ -10,13 +10,12 @@ from pydantic import Field
 from app.api import lists
 from app.api.keys import GuardedRoute, TheService, requires
 from app.api.lists import AFTER, ANY, BEFORE, ListQuery, Split
-from app.api.problems import PROBLEMS
 from app.api.schemas import Moment, NextCursor, Out, StorableText, Time
 from app.api.words import AuditAction
 from app.core.public import Json, time_text
 from app.store.audit import AuditFilter, Line
 
-router = APIRouter(prefix="/v1", tags=["operations"], responses=PROBLEMS, route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["operations"], route_class=GuardedRoute)
 
 
 class AuditQuery(ListQuery):

@@ -12,7 +12,7 @@ from app.api import lists
 from app.api.edge import CALLBACKS
 from app.api.keys import GuardedRoute, TheService, requires
 from app.api.lists import CallbackQuery
-from app.api.problems import PROBLEMS, may_answer
+from app.api.problems import may_answer
 from app.api.schemas import NextCursor, Out, Time
 from app.api.words import Verdict
 from app.core.public import Json, time_text
@@ -20,7 +20,7 @@ from app.core.told import CallbackEvent
 from app.provider.callbacks import event_of
 from app.store.callbacks import Stored
 
-router = APIRouter(tags=["callbacks"], responses=PROBLEMS, route_class=GuardedRoute)
+router = APIRouter(tags=["callbacks"], route_class=GuardedRoute)
 admin = requires("admin")
 
 SENT: dict[str, Any] = {

@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, requires
 from app.api.lists import ANY, AppId, Ids, LabelFilters, Limit, Split, label_pairs
-from app.api.problems import PROBLEMS, may_answer
+from app.api.problems import may_answer
 from app.api.schemas import Out
 from app.api.task_schemas import EventOut
 from app.api.waiting import Wait, unless_hung_up
 from app.api.words import FeedType
 from app.store.feed import FeedFilter, Page
 
-router = APIRouter(prefix="/v1", tags=["events"], responses=PROBLEMS, route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["events"], route_class=GuardedRoute)
 read = requires("read")
 
 LATEST = "latest"

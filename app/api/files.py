@@ -9,12 +9,12 @@ from fastapi import APIRouter, Query
 from app.api import lists
 from app.api.keys import GuardedRoute, TheService, requires
 from app.api.lists import FileQuery, ListQuery
-from app.api.problems import PROBLEMS, may_answer
+from app.api.problems import may_answer
 from app.api.schemas import TaskIdPath
 from app.api.task_schemas import FilePage
 from app.core.public import Json, file_json
 
-router = APIRouter(prefix="/v1", tags=["files"], responses=PROBLEMS, route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["files"], route_class=GuardedRoute)
 read = requires("read")
 
 

@@ -34,6 +34,8 @@ def finish(document: Json, roles: Mapping[str, Role]) -> Json:
     """The framework's description of our routes, whole. ``roles``: what guarded operations need, by operationId."""
     document = _renamed(document)
     components: Json = document["components"]
+    for of_the_framework in ("HTTPValidationError", "ValidationError"):  # ours are Problems
+        del components["schemas"][of_the_framework]
     for schema in components["schemas"].values():
         _without_titles(schema)
         _maps(schema)
@@ -105,10 +107,7 @@ def _key(operation: Json, role: Role | None) -> None:
 
 def _problems(operation: Json, codes: list[str], components: Json, limits: Json) -> None:
     answers = operation["responses"]
-    answers.pop("4XX", None)
     answers.pop("422", None)
-    if operation["operationId"] != OPEN_WITH_MORE:
-        answers.pop("503", None)
     for answer in answers.values():
         _meaning(answer, components["schemas"])
         answer["headers"] = {**answer.get("headers", {}), "X-Request-Id": REQUEST_ID, **limits}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from hashlib import sha256
 from html import escape
-from mimetypes import guess_type
 from pathlib import Path
 
 from fastapi import APIRouter, Response
@@ -20,6 +20,15 @@ from app.api.problems import ADVICE, STATUS_OF, TITLES
 from app.wiring import Service
 
 WEB = Path(__file__).parents[1] / "web"
+# Not by the machine's own table, which is read slowly, and is another one on each machine.
+KINDS = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".txt": "text/plain",
+}
 
 # Scripts and styles come from our files only; the documentation's library draws its icons as data.
 POLICY = (
@@ -45,15 +54,18 @@ router = APIRouter(include_in_schema=False)
 
 
 class Assets(StaticFiles):
-    """What the pages are made of, read once: a page asks for a dozen files at the same moment.
+    """What the pages are made of, read once, at the first page: it asks for a dozen files at the same moment.
 
     Browsers ask each time whether it is still so: parts of two versions never mix.
     """
 
     def __init__(self) -> None:
         super().__init__(directory=WEB)
+
+    @cached_property
+    def _answers(self) -> dict[str, Response]:
         files = {file.relative_to(WEB).as_posix(): file.read_bytes() for file in WEB.rglob("*") if file.is_file()}
-        self._answers = {path: _kept(path, content) for path, content in files.items()}
+        return {path: _kept(path, content) for path, content in files.items()}
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         answer = self._answers.get(path)
@@ -65,7 +77,7 @@ class Assets(StaticFiles):
 
 def _kept(path: str, content: bytes) -> Response:
     headers = {"Cache-Control": "no-cache", "ETag": f'"{sha256(content).hexdigest()[:32]}"'}
-    return Response(content, headers=headers, media_type=guess_type(path)[0])
+    return Response(content, headers=headers, media_type=KINDS.get(Path(path).suffix))
 
 
 @router.get("/")

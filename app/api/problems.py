@@ -212,13 +212,3 @@ def may_answer(*codes: str) -> dict[str, Any]:
 
 
 CODES = "x-problem-codes"
-
-
-def _problem(description: str) -> dict[str, Any]:
-    return {"model": ProblemOut, "description": description, "content": {"application/problem+json": {}}}
-
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "4XX": _problem("Refused; nothing was changed."),
-    "503": _problem("Not available for now; see Retry-After."),
-}

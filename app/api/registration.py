@@ -10,14 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.api.etags import SHOWN
 from app.api.keys import GuardedRoute, TheCaller, TheService, requires
-from app.api.problems import PROBLEMS, may_answer, pointer
+from app.api.problems import may_answer, pointer
 from app.api.schemas import TASK_ID, BatchIn, TaskIn
 from app.api.shown import answer, show
 from app.api.task_schemas import BatchErrorOut, BatchOut, BatchResultOut, TaskOut
 from app.core.recording import Task
 from app.tracking.registration import NewTask, Registered
 
-router = APIRouter(prefix="/v1", tags=["tasks"], responses=PROBLEMS, route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["tasks"], route_class=GuardedRoute)
 write = requires("write")
 
 LOCATION = {"description": "Where the task stands.", "required": True, "schema": {"type": "string"}}

@@ -11,7 +11,6 @@ from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from app.api.keys import GuardedRoute, TheService, requires
-from app.api.problems import PROBLEMS
 from app.api.schemas import Out, Time
 from app.api.task_schemas import LastErrorOut
 from app.core.public import time_text
@@ -20,7 +19,7 @@ from app.tracking.budget import Stand
 from app.tracking.calls import word
 from app.tracking.statistics import STEPS, AppStatistics, Span
 
-router = APIRouter(prefix="/v1", tags=["operations"], responses=PROBLEMS, route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["operations"], route_class=GuardedRoute)
 read = requires("read")
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from app.api import lists
 from app.api.keys import GuardedRoute, TheCaller, TheService, requires
 from app.api.lists import AFTER, ANY, BEFORE, ListQuery, Split
-from app.api.problems import PROBLEMS, may_answer
+from app.api.problems import may_answer
 from app.api.schemas import Moment, StorableText
 from app.api.subscription_schemas import (
     AttemptOut,
@@ -33,7 +33,7 @@ from app.errors import NoSuchSubscription
 from app.store.delivery_lists import DeliveryFilter
 from app.tracking.subscriptions import NewSubscription, Replay
 
-router = APIRouter(prefix="/v1", tags=["subscriptions"], responses=PROBLEMS, route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["subscriptions"], route_class=GuardedRoute)
 read, admin = requires("read"), requires("admin")
 
 

@@ -12,7 +12,7 @@ from app.api import lists
 from app.api.etags import IF_MATCH, SHOWN, expected, matches
 from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, requires
 from app.api.lists import ListQuery, TaskQuery
-from app.api.problems import PROBLEMS, may_answer
+from app.api.problems import may_answer
 from app.api.schemas import LabelsIn, TaskIdPath
 from app.api.shown import TheGallery, answer, page, show, unchanged
 from app.api.task_schemas import AnswerOut, EventPage, TaskOut, TaskPage
@@ -23,7 +23,7 @@ from app.core.recording import Task
 from app.errors import InvalidRequest, TaskNotFound
 from app.tracking.waiting import has_ended, is_over
 
-router = APIRouter(prefix="/v1", tags=["tasks"], responses=PROBLEMS, route_class=GuardedRoute)
+router = APIRouter(prefix="/v1", tags=["tasks"], route_class=GuardedRoute)
 read, write, admin = requires("read"), requires("write"), requires("admin")
 
 

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection
 from typing import Any
 
-import asyncpg
 import structlog
 
 from app.clock import Clock
@@ -71,8 +70,12 @@ class Bell:
 
     async def run(self) -> None:
         """Carry the rings from process to process until this is cancelled."""
+        if not self._url:
+            return
+        import asyncpg  # here, since SQLite does without
+
         failing = False
-        while self._url:
+        while True:
             try:
                 connection = await asyncpg.connect(self._url, timeout=ALIVE, command_timeout=ALIVE)
                 try:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import column, inspect, select, table, text
 
 from app.errors import Misconfigured
+from app.imports import without_extras
 from app.store.engine import WAIT, Connection, Database
 
 HEAD = "0011_since_0006"
@@ -70,12 +71,12 @@ async def migrate(database: Database, revision: str = "head") -> None:
 
 
 def _run(connection: SyncConnection, revision: str) -> None:
-    # Here, since only a start that migrates needs it, and it takes a quarter of a second to import.
-    from alembic import command
-    from alembic.config import Config
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
+    with without_extras():  # here, since only a start that migrates needs it, and it takes long to import
+        from alembic import command
+        from alembic.config import Config
+        from alembic.runtime.migration import MigrationContext
+        from alembic.script import ScriptDirectory
+        from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
