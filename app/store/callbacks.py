@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, insert, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, literal_column, select, text, update
 
 from app.store.engine import Connection
+from app.store.inserts import add_rows
 from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
 from app.store.pages import Page, Wanted, page_by_id
 
 _CALLBACKS = table_of(CallbackRow)
-_INSERT = insert(_CALLBACKS)
 _SEEN = (
     select(_CALLBACKS.c.signed, _CALLBACKS.c.said)
     .where(_CALLBACKS.c.signed.in_(bindparam("signed", expanding=True)))
@@ -67,10 +67,13 @@ class CallbackFilter:
     received_before: datetime | None = None
 
 
+_RECEIPT = [field.name for field in fields(Receipt)]
+
+
 async def add(connection: Connection, receipts: Sequence[Receipt]) -> None:
     """Keep what arrived."""
     if receipts:
-        await connection.execute(_INSERT, [asdict(receipt) for receipt in receipts])
+        await add_rows(connection, _CALLBACKS, [{name: getattr(one, name) for name in _RECEIPT} for one in receipts])
 
 
 async def hold(connection: Connection, signed: Sequence[str]) -> None:

@@ -7,8 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, literal_column, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import bindparam, delete, literal_column, select, update
 
 from app.core.recording import (
     Attention,
@@ -18,6 +17,7 @@ from app.core.recording import (
     Task,
 )
 from app.store.engine import Connection
+from app.store.inserts import INSERT, add_rows, upsert
 from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
 from app.store.rows import (
     STAMP_COLUMNS,
@@ -31,16 +31,7 @@ from app.store.rows import (
     to_task,
 )
 
-INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-"""Each engine's own INSERT, which knows ON CONFLICT."""
-
-
-def upsert(connection: Connection) -> Any:
-    """The INSERT of this connection's engine."""
-    return INSERT[connection.dialect.name]
-
-
-_TASKS, _FILES, _ANSWERS = table_of(TaskRow), table_of(FileRow), table_of(AnswerRow)
+_TASKS, _LABELS, _FILES, _ANSWERS = table_of(TaskRow), table_of(LabelRow), table_of(FileRow), table_of(AnswerRow)
 
 
 async def add_tasks(connection: Connection, tasks: Sequence[Task]) -> set[str]:
@@ -49,7 +40,7 @@ async def add_tasks(connection: Connection, tasks: Sequence[Task]) -> set[str]:
         return set()
     # In one order everywhere, so that two batches with the same ids cannot wait for each other in a circle.
     rows = [task_values(task) for task in sorted(tasks, key=lambda task: task.task_id)]
-    created = set((await connection.execute(_insert_tasks(connection.dialect.name), rows)).scalars())
+    created = set((await add_rows(connection, _TASKS, rows, _telling_new_ones)).scalars())
     await _add_labels(connection, [task for task in tasks if task.task_id in created])
     return created
 
@@ -59,7 +50,7 @@ async def _add_labels(connection: Connection, tasks: Iterable[Task]) -> None:
         {"task_id": task.task_id, "key": key, "value": value} for task in tasks for key, value in task.labels.items()
     ]
     if rows:
-        await connection.execute(_INSERT_LABELS, rows)
+        await add_rows(connection, _LABELS, rows)
 
 
 async def find_tasks(connection: Connection, task_ids: Sequence[str], *, lock: bool = False) -> dict[str, Task]:
@@ -117,7 +108,7 @@ async def save_task(connection: Connection, before: Task, after: Task) -> None:
 async def save_files(connection: Connection, before: Task, after: Task) -> None:
     """Write what changed of a task's files."""
     if changed := _changed(before, after):
-        await connection.execute(_upsert_files(connection.dialect.name), [file_values(after, file) for file in changed])
+        await add_rows(connection, _FILES, [file_values(after, file) for file in changed], _or_change)
 
 
 async def save_tasks(connection: Connection, moves: Sequence[tuple[Task, Task]]) -> None:
@@ -127,7 +118,7 @@ async def save_tasks(connection: Connection, moves: Sequence[tuple[Task, Task]])
         await connection.execute(_UPDATE_MANY, [{"id": task.task_id, **task_values(task)} for task in tasks])
     files = [file_values(after, file) for before, after in moves for file in _changed(before, after)]
     if files:
-        await connection.execute(_upsert_files(connection.dialect.name), files)
+        await add_rows(connection, _FILES, files, _or_change)
 
 
 def _changed(before: Task, after: Task) -> list[File]:
@@ -220,7 +211,6 @@ _UPDATE = update(_TASKS).where(_TASKS.c.task_id == bindparam("id"))
 _UPDATE_MANY = _UPDATE.values({one.name: bindparam(one.name) for one in _TASKS.columns if one.name != "task_id"})
 
 
-_INSERT_LABELS = insert(table_of(LabelRow))
 _TOMBSTONES = table_of(TombstoneRow)
 _LIFT = (
     delete(_TOMBSTONES)
@@ -229,14 +219,11 @@ _LIFT = (
 )
 
 
-@cache
-def _insert_tasks(dialect: str) -> Any:
-    return INSERT[dialect](_TASKS).on_conflict_do_nothing().returning(_TASKS.c.task_id)
+def _telling_new_ones(statement: Any) -> Any:
+    return statement.on_conflict_do_nothing().returning(_TASKS.c.task_id)
 
 
-@cache
-def _upsert_files(dialect: str) -> Any:
-    statement = INSERT[dialect](_FILES)
+def _or_change(statement: Any) -> Any:
     key = {"task_id", "file_id"}
     columns = {column.name: statement.excluded[column.name] for column in _FILES.columns if column.name not in key}
     return statement.on_conflict_do_update(index_elements=["task_id", "file_id"], set_=columns)
