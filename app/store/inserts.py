@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ARRAY, String, Table, Text, bindparam, func, select
@@ -37,19 +37,24 @@ async def add_rows(
     """Add rows, all of the same columns, in this order; what came back. ``finish``: a function of a module, which adds
     to the INSERT what is to be done on a conflict and what is to come back.
 
-    PostgreSQL gets a list for each column: it took longer to read a statement with each value for itself than to store
-    them.
+    PostgreSQL gets a list for each column, or one value for all rows: it took longer to read a statement with each
+    value for itself than to store them.
     """
     if connection.dialect.name == "sqlite":
         return await connection.execute(finish(sqlite.insert(table)), rows)
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return await connection.execute(_insert(table, tuple(columns), finish), columns)
+    alike = [name for name, values in columns.items() if values.count(values[0]) == len(values)]
+    if len(alike) == len(columns):
+        alike = alike[1:]  # something has to say how many rows there are
+    given = columns | {name: columns[name][0] for name in alike}
+    return await connection.execute(_insert(table, tuple(columns), frozenset(alike), finish), given)
 
 
-@cache
-def _insert(table: Table, names: tuple[str, ...], finish: Callable[[Any], Any]) -> Any:
-    # Of texts without their length and collation: PostgreSQL would cut too long ones short.
-    types = [Text() if isinstance(table.c[name].type, String) else table.c[name].type for name in names]
-    columns = [bindparam(name, type_=ARRAY(type_)) for name, type_ in zip(names, types, strict=True)]
-    lists = func.unnest(*columns).table_valued(*names).render_derived()
-    return finish(postgresql.insert(table).from_select(names, select(lists)))
+@lru_cache(maxsize=500)
+def _insert(table: Table, names: tuple[str, ...], alike: frozenset[str], finish: Callable[[Any], Any]) -> Any:
+    # Texts without their length and collation: PostgreSQL would cut too long ones short.
+    types = {name: Text() if isinstance(table.c[name].type, String) else table.c[name].type for name in names}
+    lists = [bindparam(name, type_=ARRAY(types[name])) for name in names if name not in alike]
+    new = func.unnest(*lists).table_valued(*(one.key for one in lists)).render_derived()
+    values = [bindparam(name, type_=types[name]) if name in alike else new.c[name] for name in names]
+    return finish(postgresql.insert(table).from_select(names, select(*values).select_from(new)))

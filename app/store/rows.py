@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, Text, cast, type_coerce
@@ -32,6 +33,7 @@ _PLAIN = [
     for column in TaskRow.__table__.columns
     if column.name not in {*_POLLING, "last_error", "query_deadline", "labels", "file_counts", "told"}
 ]
+_PLAIN_OF = attrgetter(*_PLAIN)
 
 _TASKS, _POLLS = table_of(TaskRow), table_of(PollRow)
 TASK_COLUMNS = (*_TASKS.columns, _POLLS.c.next_poll_at, _POLLS.c.listed)
@@ -99,7 +101,7 @@ def task_values(task: Task) -> dict[str, Any]:
     """The columns of a task."""
     polling = task.polling
     return {
-        **{name: getattr(task, name) for name in _PLAIN},
+        **dict(zip(_PLAIN, _PLAIN_OF(task), strict=True)),
         **{name: getattr(polling, name) for name in _POLLING},
         "attention": int(task.attention),
         "labels": dict(task.labels),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
@@ -96,8 +97,8 @@ class Changes:
 
 
 def _count(moves: Sequence[tuple[Task | None, Task]], types: Sequence[str]) -> None:
-    for type_ in types:
-        metrics.EVENTS.labels(type_).inc()
+    for type_, number in Counter(types).items():
+        metrics.EVENTS.labels(type_).inc(number)
     for before, after in moves:
         if after.outcome is not None and (before is None or before.outcome != after.outcome):
             metrics.OUTCOMES.labels(after.app_id, after.outcome).inc()
