@@ -104,7 +104,7 @@ class Attention(IntFlag):
 
     @property
     def words(self) -> list[str]:
-        return [(flag.name or "").lower() for flag in self]
+        return [(flag.name or "").lower() for flag in self] if self else []
 
 
 NO_ATTENTION = Attention(0)

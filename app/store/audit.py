@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from app.store.engine import Connection
-from app.store.inserts import add_rows
+from app.store.many import add_rows
 from app.store.models import table_of
 from app.store.models_audit import AuditRow
 from app.store.pages import Page, Wanted, page_by_id

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, insert, select
 
 from app.core.schedule import Urgency
 from app.store.engine import Connection
-from app.store.inserts import upsert
+from app.store.many import upsert
 from app.store.models import table_of
 from app.store.models_counts import CallCountRow, TaskCountRow
 

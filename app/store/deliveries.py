@@ -12,7 +12,7 @@ from sqlalchemy import and_, bindparam, exists, func, insert, not_, or_, select,
 from app.core.deliveries import LEASE, Attempt, DeliveryStatus, Subscription, Verdict
 from app.store.bell import DELIVERIES, ring
 from app.store.engine import Connection
-from app.store.inserts import add_rows
+from app.store.many import add_rows
 from app.store.models import table_of
 from app.store.models_webhooks import AttemptRow, DeliveryRow, SubscriptionRow
 from app.store.subscriptions import to_subscription

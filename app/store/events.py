@@ -16,7 +16,7 @@ from app.core.public import Event, event_json
 from app.store import deliveries, subscriptions
 from app.store.bell import EVENTS, ring
 from app.store.engine import Connection
-from app.store.inserts import add_rows
+from app.store.many import add_rows
 from app.store.models import EventRow, table_of
 
 _EVENTS = table_of(EventRow)

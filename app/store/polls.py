@@ -30,7 +30,7 @@ from app.core.schedule import EARLY, Plan, Urgency
 from app.store.bell import POLLS as POLLS_DUE
 from app.store.bell import ring
 from app.store.engine import Connection
-from app.store.inserts import add_rows, unless_there
+from app.store.many import add_rows, unless_there
 from app.store.models import PollRow, TaskRow, table_of
 
 POLLS = table_of(PollRow)

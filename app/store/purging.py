@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 from app.core.recording import Tracking
 from app.store import feed
 from app.store.engine import Connection
-from app.store.inserts import upsert
+from app.store.many import upsert
 from app.store.models import CallbackRow, EventRow, TaskRow, TombstoneRow, table_of
 from app.store.models_audit import AuditRow
 from app.store.models_webhooks import DeliveryRow

@@ -13,7 +13,7 @@ from app.core.public import error_json
 from app.core.recording import LastError, Status, Tracking
 from app.core.sweeping import Known
 from app.store.engine import Connection
-from app.store.inserts import upsert
+from app.store.many import upsert
 from app.store.models import PollRow, TaskRow, table_of
 from app.store.models_calls import SweepRow
 

@@ -17,7 +17,7 @@ from app.core.recording import (
     Task,
 )
 from app.store.engine import Connection
-from app.store.inserts import INSERT, add_rows, upsert
+from app.store.many import INSERT, add_rows, among, upsert
 from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
 from app.store.rows import (
     STAMP_COLUMNS,
@@ -90,8 +90,8 @@ async def find_files(
     """Of these tasks, the files of these ids; by task."""
     found: dict[str, dict[str, File]] = {task_id: {} for task_id in task_ids}
     if file_ids:
-        statement = select(_FILES).where(_FILES.c.task_id.in_(task_ids), _FILES.c.file_id.in_(file_ids))
-        for row in await connection.execute(statement):
+        given = {"tasks": list(task_ids), "files": list(file_ids)}
+        for row in await connection.execute(_THESE_FILES, given):
             found[row.task_id][row.file_id] = to_file(row)
     return found
 
@@ -202,9 +202,10 @@ async def lift_tombstones(connection: Connection, task_ids: Sequence[str]) -> di
 
 _ONE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id == bindparam("id"))
 _LOCK_ONE = _ONE.with_for_update(of=_TASKS)
-_THESE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id.in_(bindparam("ids", expanding=True)))
+_THESE = select(*TASK_COLUMNS).select_from(TASKS).where(among(_TASKS.c.task_id, "ids"))
 _STAMPS = select(*STAMP_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id.in_(bindparam("ids", expanding=True)))
 _LOCK_THESE = _THESE.order_by(_TASKS.c.task_id).with_for_update(of=_TASKS)
+_THESE_FILES = select(_FILES).where(among(_FILES.c.task_id, "tasks"), among(_FILES.c.file_id, "files"))
 _ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))
 _ITS_FIRST_FILES = _ITS_FILES.order_by(_FILES.c.began_at.nulls_last(), _FILES.c.file_id).limit(bindparam("at_most"))
 _UPDATE = update(_TASKS).where(_TASKS.c.task_id == bindparam("id"))
@@ -214,7 +215,7 @@ _UPDATE_MANY = _UPDATE.values({one.name: bindparam(one.name) for one in _TASKS.c
 _TOMBSTONES = table_of(TombstoneRow)
 _LIFT = (
     delete(_TOMBSTONES)
-    .where(_TOMBSTONES.c.task_id.in_(bindparam("ids", expanding=True)))
+    .where(among(_TOMBSTONES.c.task_id, "ids"))
     .returning(_TOMBSTONES.c.task_id, _TOMBSTONES.c.version, _TOMBSTONES.c.claim_no)
 )
 

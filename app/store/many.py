@@ -1,4 +1,4 @@
-"""Adding rows to a table, on either engine."""
+"""Adding and finding many rows, by statements that are the same however many there are."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ARRAY, String, Table, Text, bindparam, func, select
+from sqlalchemy import ARRAY, JSON, BindParameter, ColumnElement, String, Table, Text, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from app.store.engine import Connection
 
@@ -58,3 +60,25 @@ def _insert(table: Table, names: tuple[str, ...], alike: frozenset[str], finish:
     new = func.unnest(*lists).table_valued(*(one.key for one in lists)).render_derived()
     values = [bindparam(name, type_=types[name]) if name in alike else new.c[name] for name in names]
     return finish(postgresql.insert(table).from_select(names, select(*values).select_from(new)))
+
+
+class _Among(FunctionElement[Any]):
+    inherit_cache = True  # and no type: SQLite would be asked whether it is 1, and find nothing by an index
+
+
+def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """Whether a text stands in a list, the parameter of this name."""
+    given: BindParameter[Any] = bindparam(name, type_=ARRAY(Text()).with_variant(JSON(), "sqlite"))
+    return _Among(column, given)
+
+
+@compiles(_Among, "sqlite")
+def _sqlite_among(element: _Among, compiler: Any, **kw: Any) -> str:
+    column, given = (compiler.process(one, **kw) for one in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({given}))"  # noqa: S608 - of what SQLAlchemy made
+
+
+@compiles(_Among, "postgresql")
+def _postgresql_among(element: _Among, compiler: Any, **kw: Any) -> str:
+    column, given = (compiler.process(one, **kw) for one in element.clauses)
+    return f"{column} = ANY ({given})"
