@@ -24,11 +24,13 @@ from app.store.rows import (
     TASK_COLUMNS,
     TASKS,
     Stamp,
+    beside_told,
     file_values,
     last_error,
     task_values,
     to_file,
     to_task,
+    told_values,
 )
 
 _TASKS, _LABELS, _FILES, _ANSWERS = table_of(TaskRow), table_of(LabelRow), table_of(FileRow), table_of(AnswerRow)
@@ -113,9 +115,15 @@ async def save_files(connection: Connection, before: Task, after: Task) -> None:
 
 async def save_tasks(connection: Connection, moves: Sequence[tuple[Task, Task]]) -> None:
     """Write what changed of many tasks and their files; their labels stay as they are."""
-    tasks = [after for before, after in moves if after != before]
-    if tasks:
-        await connection.execute(_UPDATE_MANY, [{"id": task.task_id, **task_values(task)} for task in tasks])
+    told, tasks = [], []
+    for before, after in moves:
+        if beside_told(after) != beside_told(before):
+            tasks.append({"id": after.task_id, **task_values(after)})
+        elif after.told != before.told:
+            told.append({"id": after.task_id, "told": told_values(after.told)})
+    for statement, rows in ((_UPDATE_TOLD, told), (_UPDATE_MANY, tasks)):
+        if rows:
+            await connection.execute(statement, rows)
     files = [file_values(after, file) for before, after in moves for file in _changed(before, after)]
     if files:
         await add_rows(connection, _FILES, files, _or_change)
@@ -209,6 +217,7 @@ _THESE_FILES = select(_FILES).where(among(_FILES.c.task_id, "tasks"), among(_FIL
 _ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))
 _ITS_FIRST_FILES = _ITS_FILES.order_by(_FILES.c.began_at.nulls_last(), _FILES.c.file_id).limit(bindparam("at_most"))
 _UPDATE = update(_TASKS).where(_TASKS.c.task_id == bindparam("id"))
+_UPDATE_TOLD = _UPDATE.values(told=bindparam("told"))
 _UPDATE_MANY = _UPDATE.values({one.name: bindparam(one.name) for one in _TASKS.columns if one.name != "task_id"})
 
 
