@@ -79,10 +79,11 @@ class Changes:
         ]
         await event_store.add(connection, [*rows, *more])
         after_commit(connection, partial(_count, moves, [row["type"] for row in rows]))
+        info = log.bind().info
         for row in rows:
             about = row["data"].get("file") or row["data"]["task"]
             named = {"file_id": about["file_id"]} if "file_id" in about else {}
-            log.info(row["type"], task_id=row["task_id"], version=row["task_version"], status=about["status"], **named)
+            info(row["type"], task_id=row["task_id"], version=row["task_version"], status=about["status"], **named)
 
     def row(self, event: Event, task: Task, *, source: str, now: datetime) -> dict[str, Any]:
         return event_store.row(
