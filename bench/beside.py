@@ -18,6 +18,7 @@ from app.core.recording import File, FileStatus, Outcome, Polling, SeenFile, Sta
 from app.store import schema
 from app.store import tasks as store
 from app.store.engine import Database
+from app.tracking.registration import NewTask
 from bench import bare, world
 from bench.hammer import Blows, hammer
 from bench.world import Program, RowFailed, Service, Stage
@@ -31,6 +32,8 @@ SETTINGS = {
     "ZEGO_CALLBACK_SECRET": CALLBACK_SECRET,
 }
 AUTHORISED = {"Authorization": f"Bearer {KEY}"}
+
+LABELS = {"team": "support"}
 
 
 def task_id(number: int) -> str:
@@ -71,7 +74,7 @@ def _settled(number: int, now: datetime) -> Task:
     ]  # fmt: skip
     return Task(
         task_id=task_id(number), app_id=world.APP_ID, registered_at=at, updated_at=at, room_id=f"room-{number // 3}",
-        labels={"team": "support"}, claim_no=5, began_at=at, ended_at=at, status=Status.COMPLETED, status_code=3,
+        labels=LABELS, claim_no=5, began_at=at, ended_at=at, status=Status.COMPLETED, status_code=3,
         record_mode_code=2, stream_type_code=3, version=4, tracking=Tracking.SETTLED, outcome=Outcome.UPLOADED,
         outcome_basis="poll", settled_at=at, closed_at=at, file_counts={"uploaded": 2},
         files={file.seen.file_id: file for file in files}, polling=Polling(last_polled_at=at, poll_count=5),
@@ -99,7 +102,8 @@ async def both(kind: str, stage: Stage, tasks: int) -> AsyncIterator[Both]:
         bare_url = bare_url.replace("recordings", "bare")
     await fill(url.replace("postgresql://", "postgresql+asyncpg://"), tasks)
     async with world.service(1, url, "http://127.0.0.1:9", stage.folder, settings=SETTINGS) as service:
-        await bare.fill(bare_url, await _as_shown(str(service.url), tasks))
+        model = NewTask(task_id="", app_id=world.APP_ID, labels=LABELS)
+        await bare.fill(bare_url, await _as_shown(str(service.url), tasks), model)
         start, env = (sys.executable, "-m", "bench.bare"), {"PYTHONPATH": str(Path(__file__).parents[1])}
         async with world.program("bare", *start, bare_url, folder=stage.folder, env=env) as program:
             yield Both(service, str(service.url), program, await program.says(r"is ready on (http://\S+)"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 from pydantic_core import from_json
 
@@ -67,13 +67,14 @@ class CallbackPage(Out):
     CALLBACKS,
     summary="The provider's callback",
     operation_id="receiveCallback",
+    response_model=dict[str, Any],
     openapi_extra=may_answer("unauthenticated", "unreadable_body") | SENT,
 )
-async def receive_callback(request: Request, service: TheService) -> dict[str, Any]:
+async def receive_callback(request: Request, service: TheService) -> Response:
     """Give this address to the provider. Signed by the app's callback secret instead of a key; answered `{}` once it
     is stored. Its body is not signed, so it changes no state: the poll that it hurries does."""
     await service.callbacks.receive(await request.body())
-    return {}
+    return Response(b"{}", media_type="application/json")
 
 
 @router.get("/v1/callbacks", dependencies=[admin], summary="Callbacks that arrived", operation_id="listCallbacks")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import structlog
 from fastapi import Depends, Request, Response
@@ -112,19 +113,6 @@ async def let_in(request: Request, guards: Sequence[Guard]) -> None:
         await guard(request, credentials)
 
 
-class GuardedRoute(APIRoute):
-    """Asks its guards before it reads the body: a stranger's is not worth parsing, nor is its fault told."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        answer, guards = super().get_route_handler(), guards_of(self)
-
-        async def guarded(request: Request) -> Response:
-            await let_in(request, guards)
-            return await answer(request)
-
-        return guarded
-
-
 def caller_of(request: Request) -> Caller:
     """Who asks, once a guard has let it in."""
     return Caller(request.scope[ENTERED].name, structlog.contextvars.get_contextvars().get("request_id"))
@@ -151,3 +139,41 @@ async def _the_service(request: Request) -> Service:
 
 
 TheService = Annotated[Service, Depends(_the_service)]
+
+
+class GuardedRoute(APIRoute):
+    """Asks its guards before it reads the body: a stranger's is not worth parsing, nor is its fault told.
+
+    An endpoint that answers with a Response of its own, and wants nothing but a body and PARTS, is given them at once:
+    FastAPI, which looks at each request for all that a parameter might be, only says what is wrong with a body.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        solved, guards = super().get_route_handler(), guards_of(self)
+        wanted = get_type_hints(self.endpoint)
+        whole, body = wanted.pop("return", None), wanted.pop("body", None)
+        parts = [(name, PARTS[name]) for name in wanted if name in PARTS]
+        is_plain = whole is Response and len(parts) == len(wanted) and len(guards) == len(self.dependencies)
+
+        async def guarded(request: Request) -> Response:
+            await let_in(request, guards)
+            if not is_plain:
+                return await solved(request)
+            given = {name: part(request) for name, part in parts}
+            if body is not None:
+                try:
+                    given["body"] = body.model_validate(json.loads(await request.body()))
+                except (ValueError, RecursionError):
+                    return await solved(request)
+            answer: Response = await self.endpoint(**given)
+            return answer
+
+        return guarded
+
+
+PARTS: dict[str, Callable[[Request], Any]] = {
+    "request": lambda request: request,
+    "service": service_of,
+    "caller": caller_of,
+}
+"""What an endpoint may want, by the name of its parameter."""

@@ -53,8 +53,9 @@ async def register_task(body: TaskIn, service: TheService, caller: TheCaller) ->
     dependencies=[write],
     summary="Register many tasks",
     operation_id="registerTasks",
+    response_model=BatchOut,
 )
-async def register_tasks(body: BatchIn, service: TheService, caller: TheCaller) -> BatchOut:
+async def register_tasks(body: BatchIn, service: TheService, caller: TheCaller) -> Response:
     """Valid items commit together; after a 5xx or a broken connection repeat the whole."""
     results: list[BatchResultOut | None] = []
     wanted: list[NewTask] = []
@@ -70,13 +71,14 @@ async def register_tasks(body: BatchIn, service: TheService, caller: TheCaller) 
         results[places[index]] = _batch_result(places[index], registered)
     whole = [result for result in results if result is not None]
     words = [result.result for result in whole]
-    return BatchOut(
+    told = BatchOut(
         results=whole,
         created=words.count("created"),
         existing=words.count("existing"),
         conflict=words.count("conflict"),
         invalid=words.count("invalid"),
     )
+    return Response(told.model_dump_json(), media_type="application/json")
 
 
 _ITEM = TypeAdapter(TaskIn)

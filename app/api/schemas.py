@@ -14,6 +14,8 @@ from app.clock import to_milliseconds
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
 
 def _aware(value: Any) -> datetime:
     if isinstance(value, datetime) and value.tzinfo is not None:
@@ -30,7 +32,7 @@ def _aware(value: Any) -> datetime:
 
 
 def _storable(value: str) -> str:
-    if "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+    if _UNSTORABLE.search(value):
         raise ValueError("holds a character that cannot be stored (NUL or a lone surrogate)")
     return value
 

@@ -5,8 +5,9 @@ The same words serve the API's answers and the events, so an event says exactly 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Protocol
 
 from app.core.codes import MEDIA_TRACK_TYPES, QUIT_REASONS, RECORD_MODES, STREAM_TYPES, word
@@ -30,7 +31,8 @@ def time_text(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC with exactly three decimals."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def task_json(task: Task) -> Json:
@@ -154,6 +156,12 @@ def file_json(task: Task, file: File) -> Json:
     }
 
 
+_SILENT_PARTS = {"polling", "told", "version", "updated_at"}
+_LOUD_PARTS = [field.name for field in fields(Task) if field.name not in _SILENT_PARTS]
+_shown = attrgetter(*_LOUD_PARTS, "told.quit_reason_code", "told.playlists", "told.notices")
+"""All that a change of a task could show in, outside SILENT; more than is shown."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that changed; ``data`` is what consumers get."""
@@ -202,6 +210,8 @@ def event_json(event: StoredEvent) -> Json:
 
 def changes(before: Task, after: Task) -> tuple[Json, list[tuple[File, Json | None]]]:
     """Old values of the task's changed public fields, and each changed file with its own (None for a new file)."""
+    if _shown(before) == _shown(after):
+        return {}, []
     old, new = task_json(before), task_json(after)
     previous = {name: old[name] for name in new if name not in SILENT and old[name] != new[name]}
     files: list[tuple[File, Json | None]] = []

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, IntFlag, StrEnum
+from functools import lru_cache
 from typing import TypeVar
 
 from app.core.told import NOTHING_TOLD, Told
@@ -103,7 +104,7 @@ class Attention(IntFlag):
 
     @property
     def words(self) -> list[str]:
-        return [(flag.name or "").lower() for flag in self]
+        return [(flag.name or "").lower() for flag in self] if self else []
 
 
 NO_ATTENTION = Attention(0)
@@ -277,6 +278,7 @@ class Task:
         return self.registered_at, Basis.REGISTRATION
 
 
+@lru_cache(maxsize=10_000)
 def creation_time(task_id: str) -> datetime | None:
     """The time that TaskIds seem to carry in their first four bytes (inferred from samples, never documented)."""
     try:

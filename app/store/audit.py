@@ -10,13 +10,13 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from app.store.engine import Connection
+from app.store.many import add_rows
 from app.store.models import table_of
 from app.store.models_audit import AuditRow
 from app.store.pages import Page, Wanted, page_by_id
 
 _AUDIT = table_of(AuditRow)
 _INSERT = insert(_AUDIT).returning(_AUDIT.c.id)
-_INSERT_MANY = insert(_AUDIT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ async def add(connection: Connection, **line: Any) -> int:
 async def add_all(connection: Connection, lines: Sequence[dict[str, Any]]) -> None:
     """Keep lines, of which nobody needs the ids."""
     if lines:
-        await connection.execute(_INSERT_MANY, lines)
+        await add_rows(connection, _AUDIT, lines)
 
 
 async def tell(connection: Connection, id_: int, details: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, Double, and_, bindparam, case, func, or_, 
 from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE, AppState
 from app.store.budget_clock import budget_clock
 from app.store.engine import Connection
+from app.store.many import upsert
 from app.store.models import table_of
 from app.store.models_calls import BudgetRow, PermitRow
-from app.store.tasks import upsert
 
 SWITCHES = ("switched_off", "cap")
 """The fields of AppState that operators set."""

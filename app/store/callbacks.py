@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, insert, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, literal_column, select, text, update
 
 from app.store.engine import Connection
+from app.store.many import add_rows, among
 from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
 from app.store.pages import Page, Wanted, page_by_id
 
 _CALLBACKS = table_of(CallbackRow)
-_INSERT = insert(_CALLBACKS)
 _SEEN = (
-    select(_CALLBACKS.c.signed, _CALLBACKS.c.said)
-    .where(_CALLBACKS.c.signed.in_(bindparam("signed", expanding=True)))
-    .order_by(_CALLBACKS.c.id)
+    select(_CALLBACKS.c.signed, _CALLBACKS.c.said).where(among(_CALLBACKS.c.signed, "signed")).order_by(_CALLBACKS.c.id)
 )
 
 ACCEPTED, REPEAT, SUSPICIOUS = "accepted", "repeat", "suspicious"
@@ -67,10 +65,13 @@ class CallbackFilter:
     received_before: datetime | None = None
 
 
+_RECEIPT = [field.name for field in fields(Receipt)]
+
+
 async def add(connection: Connection, receipts: Sequence[Receipt]) -> None:
     """Keep what arrived."""
     if receipts:
-        await connection.execute(_INSERT, [asdict(receipt) for receipt in receipts])
+        await add_rows(connection, _CALLBACKS, [{name: getattr(one, name) for name in _RECEIPT} for one in receipts])
 
 
 async def hold(connection: Connection, signed: Sequence[str]) -> None:
@@ -102,8 +103,7 @@ async def remembered(connection: Connection, task_ids: Sequence[str]) -> list[St
     """Accepted callbacks about tasks that were not registered when they came, in the order in which they came."""
     if not task_ids:
         return []
-    found = CallbackFilter(task_id=tuple(task_ids), verdict=(ACCEPTED,), known=False)
-    rows = await connection.execute(_select(found).order_by(_CALLBACKS.c.id))
+    rows = await connection.execute(_REMEMBERED, {"ids": list(task_ids)})
     return [Stored(**row._mapping) for row in rows]
 
 
@@ -136,8 +136,7 @@ async def buried(connection: Connection, task_ids: Sequence[str], *, now: dateti
     """Those of the tasks that were deleted and must not come back by themselves yet."""
     if not task_ids:
         return set()
-    statement = select(TombstoneRow.task_id).where(TombstoneRow.task_id.in_(task_ids), TombstoneRow.until > now)
-    return set((await connection.execute(statement)).scalars())
+    return set((await connection.execute(_BURIED, {"ids": list(task_ids), "now": now})).scalars())
 
 
 async def erase(connection: Connection, task_id: str) -> None:
@@ -185,6 +184,16 @@ _SHOWN: list[Any] = [
     *(getattr(_CALLBACKS.c, name) for name in Stored.__dataclass_fields__ if name != "known"),
     _CALLBACKS.c.forget_at.is_(None).label("known"),
 ]
+
+_REMEMBERED = (
+    select(*_SHOWN)
+    .where(among(_CALLBACKS.c.task_id, "ids"), _CALLBACKS.c.verdict == ACCEPTED, _CALLBACKS.c.forget_at.is_not(None))
+    .order_by(_CALLBACKS.c.id)
+)
+_TOMBSTONES = table_of(TombstoneRow)
+_BURIED = select(_TOMBSTONES.c.task_id).where(
+    among(_TOMBSTONES.c.task_id, "ids"), _TOMBSTONES.c.until > bindparam("now")
+)
 
 
 def _select(wanted: CallbackFilter) -> Select[Any]:

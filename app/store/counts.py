@@ -12,9 +12,9 @@ from sqlalchemy import delete, func, insert, select
 
 from app.core.schedule import Urgency
 from app.store.engine import Connection
+from app.store.many import upsert
 from app.store.models import table_of
 from app.store.models_counts import CallCountRow, TaskCountRow
-from app.store.tasks import upsert
 
 _TASKS, _CALLS = table_of(TaskCountRow), table_of(CallCountRow)
 _STATE = (_TASKS.c.tracking, _TASKS.c.status, _TASKS.c.outcome)

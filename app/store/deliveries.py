@@ -12,6 +12,7 @@ from sqlalchemy import and_, bindparam, exists, func, insert, not_, or_, select,
 from app.core.deliveries import LEASE, Attempt, DeliveryStatus, Subscription, Verdict
 from app.store.bell import DELIVERIES, ring
 from app.store.engine import Connection
+from app.store.many import add_rows
 from app.store.models import table_of
 from app.store.models_webhooks import AttemptRow, DeliveryRow, SubscriptionRow
 from app.store.subscriptions import to_subscription
@@ -28,11 +29,8 @@ def due(connection: Connection) -> None:
 async def queue(connection: Connection, wanted: Iterable[tuple[str, dict[str, Any]]]) -> None:
     """Queue events (each a row with its ``seq``), each for the subscription of this id."""
     rows = [_row(subscription_id, event, at=event["occurred_at"], behind=False) for subscription_id, event in wanted]
-    await connection.execute(_INSERT, rows)
+    await add_rows(connection, _ROWS, rows)
     due(connection)
-
-
-_INSERT = insert(_ROWS)
 
 
 def _row(subscription_id: str, event: dict[str, Any], *, at: datetime, behind: bool) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from app.store.counts import COUNTED
 from app.store.deliveries import PENDING, _row, due
 from app.store.engine import Connection
 from app.store.events import StoredEvent
+from app.store.many import upsert
 from app.store.models import table_of
 from app.store.models_webhooks import AttemptRow, DeliveryRow
 from app.store.pages import Page, Wanted, page_by_id
-from app.store.tasks import upsert
 
 _ROWS, _ATTEMPTS = table_of(DeliveryRow), table_of(AttemptRow)
 

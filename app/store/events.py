@@ -9,18 +9,17 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select, update
 
 from app.core.deliveries import EVENT_TYPES
 from app.core.public import Event, event_json
 from app.store import deliveries, subscriptions
 from app.store.bell import EVENTS, ring
 from app.store.engine import Connection
+from app.store.many import add_rows
 from app.store.models import EventRow, table_of
 
 _EVENTS = table_of(EventRow)
-_INSERT = insert(_EVENTS)
-_INSERT_RETURNING = _INSERT.returning(_EVENTS.c.id, _EVENTS.c.seq, sort_by_parameter_order=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +61,15 @@ async def add(
         return
     ring(connection, EVENTS)
     if not wanted:
-        await connection.execute(_INSERT, events)
+        await add_rows(connection, _EVENTS, events)
         return
-    stored = {row.id: row.seq for row in await connection.execute(_INSERT_RETURNING, events)}
+    stored = {row.id: row.seq for row in await add_rows(connection, _EVENTS, events, _telling_places)}
     by_id = {one["id"]: one for one in told}
     await deliveries.queue(connection, [(to, by_id[id_] | {"seq": stored[id_]}) for id_, to in wanted])
+
+
+def _telling_places(statement: Any) -> Any:
+    return statement.returning(_EVENTS.c.id, _EVENTS.c.seq)
 
 
 def _about(event: dict[str, Any], labels: Mapping[str, str] | None) -> tuple[str, int | None, Mapping[str, str]]:

@@ -22,9 +22,9 @@ from sqlalchemy import ColumnElement, Select, case, delete, exists, false, func,
 from app.core.public import CALLBACK_RECEIVED
 from app.store.engine import Connection
 from app.store.events import StoredEvent
+from app.store.many import upsert
 from app.store.models import EventRow, LostPositionsRow, TaskRow, table_of
 from app.store.pages import holds
-from app.store.tasks import upsert
 
 SCANNED = 2000
 """Events one page looks at, at most, where no index finds those that are wanted."""

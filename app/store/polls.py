@@ -30,8 +30,8 @@ from app.core.schedule import EARLY, Plan, Urgency
 from app.store.bell import POLLS as POLLS_DUE
 from app.store.bell import ring
 from app.store.engine import Connection
+from app.store.many import add_rows, unless_there
 from app.store.models import PollRow, TaskRow, table_of
-from app.store.tasks import INSERT
 
 POLLS = table_of(PollRow)
 
@@ -149,11 +149,20 @@ class NewPoll:
 async def add(connection: Connection, polls: Sequence[NewPoll], urgency: Urgency, at: datetime) -> None:
     """Queue new tasks."""
     rows = [
-        asdict(poll) | {"urgency": urgency, "next_poll_at": at, "early_at": None, "listed": None}
+        {
+            "task_id": poll.task_id,
+            "app_id": poll.app_id,
+            "urgency": urgency,
+            "next_poll_at": at,
+            "early_at": None,
+            "closes_at": poll.closes_at,
+            "listed": None,
+            "claim_no": poll.claim_no,
+        }
         for poll in sorted(polls, key=lambda poll: poll.task_id)
     ]
     if rows:
-        await connection.execute(_add(connection.dialect.name), rows)
+        await add_rows(connection, POLLS, rows, unless_there)
         ring(connection, POLLS_DUE)
 
 
@@ -180,19 +189,12 @@ async def hurry(connection: Connection, tasks: Sequence[Hurry], urgency: Urgency
         for one in sorted(tasks, key=lambda one: one.task_id)
     ]
     if rows:
-        await connection.execute(_hurry(connection.dialect.name, urgency), rows)
+        await add_rows(connection, POLLS, rows, _or_hurry)
         ring(connection, POLLS_DUE)
 
 
-@cache
-def _add(dialect: str) -> Any:
-    return INSERT[dialect](POLLS).on_conflict_do_nothing()
-
-
-@cache
-def _hurry(dialect: str, urgency: Urgency) -> Any:
-    statement = INSERT[dialect](POLLS)
-    at = statement.excluded.next_poll_at
+def _or_hurry(statement: Any) -> Any:
+    urgency, at = statement.excluded.urgency, statement.excluded.next_poll_at
     sooner: dict[str, Any] = {
         "urgency": case((POLLS.c.urgency > urgency, urgency), else_=POLLS.c.urgency),
         "next_poll_at": case((POLLS.c.next_poll_at > at, at), else_=POLLS.c.next_poll_at),

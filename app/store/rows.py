@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, Text, cast, type_coerce
@@ -32,6 +33,9 @@ _PLAIN = [
     for column in TaskRow.__table__.columns
     if column.name not in {*_POLLING, "last_error", "query_deadline", "labels", "file_counts", "told"}
 ]
+_PLAIN_OF = attrgetter(*_PLAIN)
+beside_told = attrgetter(*(field.name for field in fields(Task) if field.name not in {"told", "files"}))
+"""All of a task's row but what callbacks told, which most of them change alone."""
 
 _TASKS, _POLLS = table_of(TaskRow), table_of(PollRow)
 TASK_COLUMNS = (*_TASKS.columns, _POLLS.c.next_poll_at, _POLLS.c.listed)
@@ -99,27 +103,29 @@ def task_values(task: Task) -> dict[str, Any]:
     """The columns of a task."""
     polling = task.polling
     return {
-        **{name: getattr(task, name) for name in _PLAIN},
+        **dict(zip(_PLAIN, _PLAIN_OF(task), strict=True)),
         **{name: getattr(polling, name) for name in _POLLING},
         "attention": int(task.attention),
         "labels": dict(task.labels),
-        "told": _told_values(task.told),
+        "told": told_values(task.told),
         "file_counts": dict(task.file_counts),
         "query_deadline": task.window[0],
         "last_error": polling.last_error and error_json(polling.last_error),
     }
 
 
-def _told_values(told: Told) -> dict[str, Any] | None:
-    return None if told == NOTHING_TOLD else _jsonable(asdict(told))
+def told_values(told: Told) -> dict[str, Any] | None:
+    return None if told == NOTHING_TOLD else _jsonable(told)
 
 
 def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _jsonable(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (str, int)) or value is None:
+        return value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple):
         return [_jsonable(one) for one in value]
-    return value.isoformat() if isinstance(value, datetime) else value
+    return {name: _jsonable(getattr(value, name)) for name in value.__dataclass_fields__}
 
 
 def _to_told(values: dict[str, Any] | None) -> Told:

@@ -11,9 +11,9 @@ from sqlalchemy import delete, func, select, text, update
 from app.core.deliveries import Subscription, Wanted
 from app.core.public import time_text
 from app.store.engine import Connection
+from app.store.many import upsert
 from app.store.models import table_of
 from app.store.models_webhooks import SubscriptionRow
-from app.store.tasks import upsert
 
 _ROWS = table_of(SubscriptionRow)
 

@@ -13,9 +13,9 @@ from app.core.public import error_json
 from app.core.recording import LastError, Status, Tracking
 from app.core.sweeping import Known
 from app.store.engine import Connection
+from app.store.many import upsert
 from app.store.models import PollRow, TaskRow, table_of
 from app.store.models_calls import SweepRow
-from app.store.tasks import upsert
 
 _POLLS = table_of(PollRow)
 _ENDED = [status.value for status in Status if status.ended]

@@ -7,8 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, literal_column, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import bindparam, delete, literal_column, select, update
 
 from app.core.recording import (
     Attention,
@@ -18,29 +17,23 @@ from app.core.recording import (
     Task,
 )
 from app.store.engine import Connection
+from app.store.many import INSERT, add_rows, among, upsert
 from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
 from app.store.rows import (
     STAMP_COLUMNS,
     TASK_COLUMNS,
     TASKS,
     Stamp,
+    beside_told,
     file_values,
     last_error,
     task_values,
     to_file,
     to_task,
+    told_values,
 )
 
-INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-"""Each engine's own INSERT, which knows ON CONFLICT."""
-
-
-def upsert(connection: Connection) -> Any:
-    """The INSERT of this connection's engine."""
-    return INSERT[connection.dialect.name]
-
-
-_TASKS, _FILES, _ANSWERS = table_of(TaskRow), table_of(FileRow), table_of(AnswerRow)
+_TASKS, _LABELS, _FILES, _ANSWERS = table_of(TaskRow), table_of(LabelRow), table_of(FileRow), table_of(AnswerRow)
 
 
 async def add_tasks(connection: Connection, tasks: Sequence[Task]) -> set[str]:
@@ -49,7 +42,7 @@ async def add_tasks(connection: Connection, tasks: Sequence[Task]) -> set[str]:
         return set()
     # In one order everywhere, so that two batches with the same ids cannot wait for each other in a circle.
     rows = [task_values(task) for task in sorted(tasks, key=lambda task: task.task_id)]
-    created = set((await connection.execute(_insert_tasks(connection.dialect.name), rows)).scalars())
+    created = set((await add_rows(connection, _TASKS, rows, _telling_new_ones)).scalars())
     await _add_labels(connection, [task for task in tasks if task.task_id in created])
     return created
 
@@ -59,7 +52,7 @@ async def _add_labels(connection: Connection, tasks: Iterable[Task]) -> None:
         {"task_id": task.task_id, "key": key, "value": value} for task in tasks for key, value in task.labels.items()
     ]
     if rows:
-        await connection.execute(_INSERT_LABELS, rows)
+        await add_rows(connection, _LABELS, rows)
 
 
 async def find_tasks(connection: Connection, task_ids: Sequence[str], *, lock: bool = False) -> dict[str, Task]:
@@ -99,8 +92,8 @@ async def find_files(
     """Of these tasks, the files of these ids; by task."""
     found: dict[str, dict[str, File]] = {task_id: {} for task_id in task_ids}
     if file_ids:
-        statement = select(_FILES).where(_FILES.c.task_id.in_(task_ids), _FILES.c.file_id.in_(file_ids))
-        for row in await connection.execute(statement):
+        given = {"tasks": list(task_ids), "files": list(file_ids)}
+        for row in await connection.execute(_THESE_FILES, given):
             found[row.task_id][row.file_id] = to_file(row)
     return found
 
@@ -117,17 +110,23 @@ async def save_task(connection: Connection, before: Task, after: Task) -> None:
 async def save_files(connection: Connection, before: Task, after: Task) -> None:
     """Write what changed of a task's files."""
     if changed := _changed(before, after):
-        await connection.execute(_upsert_files(connection.dialect.name), [file_values(after, file) for file in changed])
+        await add_rows(connection, _FILES, [file_values(after, file) for file in changed], _or_change)
 
 
 async def save_tasks(connection: Connection, moves: Sequence[tuple[Task, Task]]) -> None:
     """Write what changed of many tasks and their files; their labels stay as they are."""
-    tasks = [after for before, after in moves if after != before]
-    if tasks:
-        await connection.execute(_UPDATE_MANY, [{"id": task.task_id, **task_values(task)} for task in tasks])
+    told, tasks = [], []
+    for before, after in moves:
+        if beside_told(after) != beside_told(before):
+            tasks.append({"id": after.task_id, **task_values(after)})
+        elif after.told != before.told:
+            told.append({"id": after.task_id, "told": told_values(after.told)})
+    for statement, rows in ((_UPDATE_TOLD, told), (_UPDATE_MANY, tasks)):
+        if rows:
+            await connection.execute(statement, rows)
     files = [file_values(after, file) for before, after in moves for file in _changed(before, after)]
     if files:
-        await connection.execute(_upsert_files(connection.dialect.name), files)
+        await add_rows(connection, _FILES, files, _or_change)
 
 
 def _changed(before: Task, after: Task) -> list[File]:
@@ -211,32 +210,30 @@ async def lift_tombstones(connection: Connection, task_ids: Sequence[str]) -> di
 
 _ONE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id == bindparam("id"))
 _LOCK_ONE = _ONE.with_for_update(of=_TASKS)
-_THESE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id.in_(bindparam("ids", expanding=True)))
+_THESE = select(*TASK_COLUMNS).select_from(TASKS).where(among(_TASKS.c.task_id, "ids"))
 _STAMPS = select(*STAMP_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id.in_(bindparam("ids", expanding=True)))
 _LOCK_THESE = _THESE.order_by(_TASKS.c.task_id).with_for_update(of=_TASKS)
+_THESE_FILES = select(_FILES).where(among(_FILES.c.task_id, "tasks"), among(_FILES.c.file_id, "files"))
 _ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))
 _ITS_FIRST_FILES = _ITS_FILES.order_by(_FILES.c.began_at.nulls_last(), _FILES.c.file_id).limit(bindparam("at_most"))
 _UPDATE = update(_TASKS).where(_TASKS.c.task_id == bindparam("id"))
+_UPDATE_TOLD = _UPDATE.values(told=bindparam("told"))
 _UPDATE_MANY = _UPDATE.values({one.name: bindparam(one.name) for one in _TASKS.columns if one.name != "task_id"})
 
 
-_INSERT_LABELS = insert(table_of(LabelRow))
 _TOMBSTONES = table_of(TombstoneRow)
 _LIFT = (
     delete(_TOMBSTONES)
-    .where(_TOMBSTONES.c.task_id.in_(bindparam("ids", expanding=True)))
+    .where(among(_TOMBSTONES.c.task_id, "ids"))
     .returning(_TOMBSTONES.c.task_id, _TOMBSTONES.c.version, _TOMBSTONES.c.claim_no)
 )
 
 
-@cache
-def _insert_tasks(dialect: str) -> Any:
-    return INSERT[dialect](_TASKS).on_conflict_do_nothing().returning(_TASKS.c.task_id)
+def _telling_new_ones(statement: Any) -> Any:
+    return statement.on_conflict_do_nothing().returning(_TASKS.c.task_id)
 
 
-@cache
-def _upsert_files(dialect: str) -> Any:
-    statement = INSERT[dialect](_FILES)
+def _or_change(statement: Any) -> Any:
     key = {"task_id", "file_id"}
     columns = {column.name: statement.excluded[column.name] for column in _FILES.columns if column.name not in key}
     return statement.on_conflict_do_update(index_elements=["task_id", "file_id"], set_=columns)

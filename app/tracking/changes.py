@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
@@ -78,10 +79,11 @@ class Changes:
         ]
         await event_store.add(connection, [*rows, *more])
         after_commit(connection, partial(_count, moves, [row["type"] for row in rows]))
+        info = log.bind().info
         for row in rows:
             about = row["data"].get("file") or row["data"]["task"]
             named = {"file_id": about["file_id"]} if "file_id" in about else {}
-            log.info(row["type"], task_id=row["task_id"], version=row["task_version"], status=about["status"], **named)
+            info(row["type"], task_id=row["task_id"], version=row["task_version"], status=about["status"], **named)
 
     def row(self, event: Event, task: Task, *, source: str, now: datetime) -> dict[str, Any]:
         return event_store.row(
@@ -96,8 +98,8 @@ class Changes:
 
 
 def _count(moves: Sequence[tuple[Task | None, Task]], types: Sequence[str]) -> None:
-    for type_ in types:
-        metrics.EVENTS.labels(type_).inc()
+    for type_, number in Counter(types).items():
+        metrics.EVENTS.labels(type_).inc(number)
     for before, after in moves:
         if after.outcome is not None and (before is None or before.outcome != after.outcome):
             metrics.OUTCOMES.labels(after.app_id, after.outcome).inc()

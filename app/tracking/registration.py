@@ -158,7 +158,7 @@ class Registration:
                 task_id,
                 task.app_id,
                 claim_no=buried[task_id][1] + polls.CLAIMS_IN_FLIGHT if task_id in buried else 0,
-                closes_at=task.window[0] if task.window[0] > now else None,
+                closes_at=closes_at if (closes_at := task.window[0]) > now else None,
             )
             for task_id, task in created.items()
         ]
