@@ -178,7 +178,9 @@ class Database:
     async def read(self) -> AsyncIterator[Connection]:
         """A connection to ask with. On PostgreSQL each statement sees the newest commits."""
         with unavailable_if_down():
-            async with self._lane.reading.begin() as connection:
+            async with (
+                self._lane.reading.connect() as connection
+            ):  # it begins by itself, and nothing is to be committed
                 yield connection
 
     def at_once(self) -> AbstractAsyncContextManager[Connection]:

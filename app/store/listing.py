@@ -72,13 +72,13 @@ async def list_tasks(
 ) -> Page[Stamp]:
     """A page of tasks: by registration newest first, or by update oldest first."""
     found = await _tasks(wanted, order).page(connection, after, limit)
-    return Page([Stamp._make(row) for row in found.items], found.more)
+    return Page([Stamp(task_id, version, rest) for task_id, version, rest, _ in found.items], found.more)
 
 
 @lru_cache(KEPT)
 def _tasks(wanted: TaskFilter, order: TaskOrder) -> Listing:
     return Listing(
-        select(*STAMP_COLUMNS).select_from(TASKS),
+        select(*STAMP_COLUMNS, _TASK[order]).select_from(TASKS),
         _by_registration(wanted) if order == "registered_at" else _by_update(wanted),
         key=(_TASK[order], _TASK.task_id),
         identity=(_TASK.task_id,),

@@ -7,7 +7,9 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Text, cast, type_coerce
+from sqlalchemy import Row, Text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from app.core.public import error_json
 from app.core.recording import (
@@ -39,29 +41,37 @@ TASKS = _TASKS.outerjoin(_POLLS, _TASKS.c.task_id == _POLLS.c.task_id)
 
 
 class Stamp(NamedTuple):
-    """What shows whether a task still looks as it did: its version, and what changes without a new one.
-
-    What is an ``object`` here is as the driver reads it, and only ever compared: not all of it has a hash.
-    """
+    """What shows whether a task still looks as it did: its version, and what changes without a new one."""
 
     task_id: str
     version: int
-    registered_at: datetime
-    updated_at: datetime
-    last_polled_at: object
-    poll_count: int
-    consecutive_failures: int
-    last_error: object
-    told: object
-    next_poll_at: object
+    rest: str
+
+
+class one_text(FunctionElement[str]):  # noqa: N801 - it is written like a function in statements
+    """Values as one text, another one for other values: to be compared, and read in a tenth of the time."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(one_text, "sqlite")
+def _sqlite_text(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"json_array({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(one_text, "postgresql")
+def _postgresql_text(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"CAST(ROW({compiler.process(element.clauses, **kw)}) AS TEXT)"
 
 
 STAMP_COLUMNS = (
-    *(_TASKS.c[name] for name in ("task_id", "version", "registered_at", "updated_at")),
-    # Only ever compared, so that reading them from the database's own form would be for nothing.
-    *(type_coerce(_TASKS.c[name], Text) for name in _POLLING),
-    *(cast(_TASKS.c[name], Text) for name in ("last_error", "told")),
-    type_coerce(_POLLS.c.next_poll_at, Text),
+    _TASKS.c.task_id,
+    _TASKS.c.version,
+    one_text(
+        *(_TASKS.c[name] for name in ("registered_at", "updated_at", *_POLLING, "last_error", "told")),
+        _POLLS.c.next_poll_at,
+    ).label("rest"),
 )
 
 
