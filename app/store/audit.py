@@ -63,7 +63,7 @@ async def tell(connection: Connection, id_: int, details: dict[str, Any]) -> Non
 async def page(connection: Connection, wanted: AuditFilter, *, below: int | None, limit: int) -> Page[Line]:
     """Some lines, newest first, from the one below ``below`` on."""
     found = await _listing(wanted).page_below(connection, below, limit)
-    return Page([Line(**one._mapping) for one in found.items], found.more)
+    return Page([Line(**one) for one in found.items], found.more)
 
 
 @lru_cache(KEPT)

@@ -158,7 +158,7 @@ async def list_callbacks(
 ) -> Page[Stored]:
     """A page of callbacks, newest first."""
     found = await _listing(wanted).page_below(connection, before, limit)
-    return Page([Stored(**one._mapping) for one in found.items], found.more)
+    return Page([Stored(**one) for one in found.items], found.more)
 
 
 @lru_cache(KEPT)

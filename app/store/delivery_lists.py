@@ -117,12 +117,12 @@ def _listing(wanted: DeliveryFilter) -> ListingById:
 async def find(connection: Connection, subscription_id: str, id_: int) -> Delivery | None:
     """One of a subscription's deliveries."""
     statement = select(*_SHOWN).where(_ROWS.c.id == id_, _ROWS.c.subscription_id == subscription_id)
-    found = await _with_attempts(connection, (await connection.execute(statement)).all())
+    found = await _with_attempts(connection, (await connection.execute(statement)).mappings().all())
     return found[0] if found else None
 
 
 async def _with_attempts(connection: Connection, rows: Sequence[Any]) -> list[Delivery]:
-    found = {row.id: Delivery(**row._mapping) for row in rows}
+    found = {row["id"]: Delivery(**row) for row in rows}
     statement = select(_ATTEMPTS).where(_ATTEMPTS.c.delivery_id.in_(list(found))).order_by(_ATTEMPTS.c.id)
     for row in await connection.execute(statement) if found else ():
         attempt = Attempt(row.at, row.status_code, row.duration_ms, row.error, row.response_excerpt)

@@ -72,7 +72,7 @@ async def list_tasks(
 ) -> Page[Stamp]:
     """A page of tasks: by registration newest first, or by update oldest first."""
     found = await _tasks(wanted, order).page(connection, after, limit)
-    return Page([Stamp(task_id, version, rest) for task_id, version, rest, _ in found.items], found.more)
+    return Page([Stamp(row["task_id"], row["version"], row["rest"]) for row in found.items], found.more)
 
 
 @lru_cache(KEPT)
@@ -254,14 +254,14 @@ async def list_task_files(
     if after is not None:
         conditions.append(FileRow.file_id > after)
     statement = select(FileRow.__table__).where(*conditions).order_by(FileRow.file_id).limit(limit)
-    return await _with_tasks(connection, (await connection.execute(statement)).all())
+    return await _with_tasks(connection, (await connection.execute(statement)).mappings().all())
 
 
 async def _with_tasks(connection: Connection, rows: Any) -> list[tuple[Task, File]]:
-    ids = {row.task_id for row in rows}
+    ids = {row["task_id"] for row in rows}
     statement = select(*TASK_COLUMNS).select_from(TASKS).where(TaskRow.task_id.in_(ids))
     tasks = {row.task_id: to_task(row) for row in await connection.execute(statement)} if ids else {}
-    return [(tasks[row.task_id], to_file(row)) for row in rows if row.task_id in tasks]
+    return [(tasks[row["task_id"]], to_file(row)) for row in rows if row["task_id"] in tasks]
 
 
 def _among(wanted: Mapping[Any, tuple[str, ...]]) -> list[ColumnElement[bool]]:

@@ -16,9 +16,10 @@ from datetime import UTC, datetime, timedelta
 from operator import ge, gt, le, lt
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Integer, Row, Select, bindparam, func, literal, select, true, tuple_
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, func, literal, select, true, tuple_
 
 from app.store.engine import Connection
+from app.store.kept import Kept
 
 FEW = 500
 """Rows that are rather sorted than looked for in order."""
@@ -39,7 +40,7 @@ T = TypeVar("T")
 class Page(Generic[T]):
     """Some items of a list; ``more``: the place, a value for each column of the list's key, behind which it goes on."""
 
-    items: list[T]
+    items: Sequence[T]
     more: tuple[Any, ...] | None
 
 
@@ -78,70 +79,81 @@ class Listing:
     ) -> None:
         self._listed, self._wanted, self._key, self._identity = statement, wanted, key, identity
         self._walk = _Walk(wanted, key, newest_first)
-        self._built: dict[tuple[object, ...], Select[Any]] = {}
+        self._built: dict[tuple[object, ...], Kept] = {}
 
-    async def page(self, connection: Connection, after: tuple[Any, ...] | None, limit: int) -> Page[Row[Any]]:
+    async def page(self, connection: Connection, after: tuple[Any, ...] | None, limit: int) -> Page[Mapping[str, Any]]:
         """A page behind the place ``after``."""
-        given = {"limit": limit + 1, "few": FEW, "scanned": SCANNED - 1, **_values(_AFTER, after)}
+        given = {**_numbers(limit), **_values(_AFTER, after)}
         few = await self._few(connection, given) if self._wanted.checks else None
         end, goes_on = None, after is not None and (few is not None or self._walk.goes_on(after))
         if self._wanted.checks and few is None:
-            last = self._once(self._last, goes_on)
-            end = (await connection.execute(last, given)).one_or_none()
+            last = await self._once(self._last, goes_on).rows(connection, given)
+            end = tuple(last[0].values()) if last else None
         statement = self._once(self._rows, few, goes_on, end is not None)
-        rows = (await connection.execute(statement, given | _values(_END, end))).all()
+        rows = await statement.rows(connection, {**given, **_values(_END, end)})
         if len(rows) > limit:
-            return Page(list(rows[:limit]), tuple(getattr(rows[limit - 1], column.key or "") for column in self._key))
-        return Page(list(rows), tuple(end) if end is not None else None)
+            return Page(rows[:limit], tuple(rows[limit - 1][column.key or ""] for column in self._key))
+        return Page(rows, end)
 
-    def _once(self, build: Callable[..., Select[Any]], *how: object) -> Select[Any]:
-        built = self._built.get((build.__name__, *how))
-        if built is None:
-            built = self._built[build.__name__, *how] = build(*how)
-        return built
+    def _once(self, build: Callable[..., Select[Any]], *how: object) -> Kept:
+        kept = self._built.get((build.__name__, *how))
+        if kept is None:
+            kept = self._built[build.__name__, *how] = Kept(build(*how))
+        return kept
 
     async def _few(self, connection: Connection, given: Mapping[str, Any]) -> int | None:
         """Which of the sources finds the fewest rows, if they are few."""
         if not self._wanted.sources:
             return None
-        counted = (await connection.execute(self._once(self._counts), given)).one()
-        number, at = min((number, at) for at, number in enumerate(counted))
+        (counted,) = await self._once(self._counts).rows(connection, given)
+        number, at = min((number, at) for at, number in enumerate(counted.values()))
         return at if number <= FEW else None
 
     def _counts(self) -> Select[Any]:
-        some = [source.limit(_FEW + 1).subquery() for source in self._wanted.sources]
+        some = [source.limit(_number("more_than_few")).subquery() for source in self._wanted.sources]
         return select(*(select(func.count()).select_from(one).scalar_subquery() for one in some))
 
     def _last(self, goes_on: bool) -> Select[Any]:
         """The last row a page looks at."""
         walk = self._walk
         last = select(*self._key).where(*self._wanted.within, *walk.begin(goes_on), *walk.stop(False))
-        return last.order_by(*walk.order).offset(bindparam("scanned", type_=Integer)).limit(1)
+        return last.order_by(*walk.order).offset(_number("all_but_the_last")).limit(1)
 
     def _rows(self, few: int | None, goes_on: bool, ends: bool) -> Select[Any]:
         wanted, walk = self._wanted, self._walk
         conditions = [*wanted.within, *walk.begin(goes_on), *walk.stop(ends)]
         if few is not None:
-            # Some may have come since they were counted; of too few, any might be missing, and its page is not asked
-            # for again.
-            some = select(wanted.sources[few].limit(2 * _FEW).cte("few").prefix_with("MATERIALIZED"))
+            some = select(wanted.sources[few].limit(_number("twice_few")).cte("few").prefix_with("MATERIALIZED"))
             # Nothing but these few leads to an index.
             lead = [wanted.lead[0] == wanted.lead[1]] if wanted.lead else []
             identity = tuple_(*self._identity) if len(self._identity) > 1 else self._identity[0]
             conditions = [identity.in_(some), *map(_checked, [*lead, *walk.plainly(goes_on), *wanted.within])]
         statement = self._listed.where(*conditions, *map(_checked, wanted.checks))
         order = walk.order[-len(self._key) :] if few is not None else walk.order
-        return statement.order_by(*order).limit(bindparam("limit", type_=Integer))
+        return statement.order_by(*order).limit(_number("one_more"))
 
 
-_FEW = bindparam("few", type_=Integer)
+def _numbers(limit: int) -> dict[str, int]:
+    return {
+        "one_more": limit + 1,
+        "more_than_few": FEW + 1,
+        # Some may have come since they were counted; of too few, any might be missing, and its page is not asked for
+        # again.
+        "twice_few": 2 * FEW,
+        "all_but_the_last": SCANNED - 1,
+    }
+
+
+def _number(name: str) -> ColumnElement[int]:
+    return bindparam(name, None, Integer)
+
 
 _AFTER, _END = "behind", "up_to"
 """Places a statement is told of when it runs: what begins the names of their values."""
 
 
 def _place(name: str, columns: Sequence[ColumnElement[Any]]) -> tuple[Any, ...]:
-    return tuple(bindparam(f"{name}_{number}", type_=column.type) for number, column in enumerate(columns))
+    return tuple(bindparam(f"{name}_{number}", None, column.type) for number, column in enumerate(columns))
 
 
 def _values(name: str, place: Iterable[Any] | None) -> dict[str, Any]:
@@ -234,7 +246,7 @@ class ListingById(Listing):
         super().__init__(statement, wanted, key=(id_,), identity=(id_,), newest_first=True)
         self._between = id_, at, after, before
 
-    async def page_below(self, connection: Connection, below: int | None, limit: int) -> Page[Row[Any]]:
+    async def page_below(self, connection: Connection, below: int | None, limit: int) -> Page[Mapping[str, Any]]:
         """A page from the row below ``below`` on."""
         listing: Listing = self
         if self._between[2:] != (None, None):

@@ -77,7 +77,7 @@ STAMP_COLUMNS = (
 
 def to_task(row: Row[Any] | Mapping[str, Any], files: Mapping[str, File] | None = None) -> Task:
     """A task from a row of TASK_COLUMNS, or from such values."""
-    values = row if isinstance(row, Mapping) else row._mapping
+    values = row._mapping if isinstance(row, Row) else row
     error = values["last_error"]
     return Task(
         **{name: values[name] for name in _PLAIN}
@@ -161,7 +161,7 @@ def _moment(text: str | None) -> datetime | None:
 
 def to_file(row: Row[Any] | Mapping[str, Any]) -> File:
     """A file from a row, or from such values."""
-    values = row if isinstance(row, Mapping) else row._mapping
+    values = row._mapping if isinstance(row, Row) else row
     seen = {name: values[name] for name in _SEEN} | {"status": FileStatus(values["status"])}
     return File(
         seen=SeenFile(**seen),
