@@ -65,7 +65,8 @@ class Wanted:
 class Listing:
     """A list, narrowed to what is wanted. Keep it: building its statements takes as long as running them.
 
-    ``statement`` selects what is listed, ``key`` is the list's order, ``identity`` what is unique.
+    ``statement`` selects what is listed, ``key`` is the list's order, ``identity`` what is unique. ``place``: what
+    the key is in a row, if it does not show it by its names.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class Listing:
         key: Sequence[ColumnElement[Any]],
         identity: Sequence[ColumnElement[Any]],
         newest_first: bool,
+        place: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None = None,
     ) -> None:
         self._listed, self._wanted, self._key, self._identity = statement, wanted, key, identity
+        self._place = place or (lambda row: tuple(row[column.key or ""] for column in key))
         self._walk = _Walk(wanted, key, newest_first)
         self._built: dict[tuple[object, ...], Kept] = {}
 
@@ -92,7 +95,7 @@ class Listing:
         statement = self._once(self._rows, few, goes_on, end is not None)
         rows = await statement.rows(connection, {**given, **_values(_END, end)})
         if len(rows) > limit:
-            return Page(rows[:limit], tuple(rows[limit - 1][column.key or ""] for column in self._key))
+            return Page(rows[:limit], self._place(rows[limit - 1]))
         return Page(rows, end)
 
     def _once(self, build: Callable[..., Select[Any]], *how: object) -> Kept:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, Text
@@ -46,30 +47,39 @@ class Stamp(NamedTuple):
     task_id: str
     version: int
     rest: str
+    """A JSON array, read in a tenth of the time that the values take; it begins with _TIMES."""
+
+    def time(self, name: str) -> datetime:
+        """``registered_at`` or ``updated_at``."""
+        at = datetime.fromisoformat(json.loads(self.rest)[_TIMES.index(name)])
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
-class one_text(FunctionElement[str]):  # noqa: N801 - it is written like a function in statements
-    """Values as one text, another one for other values: to be compared, and read in a tenth of the time."""
+_TIMES = ("registered_at", "updated_at")
+
+
+class json_list(FunctionElement[str]):  # noqa: N801 - it is written like a function in statements
+    """Values as a JSON array."""
 
     type = Text()
     inherit_cache = True
 
 
-@compiles(one_text, "sqlite")
-def _sqlite_text(element: Any, compiler: Any, **kw: Any) -> str:
+@compiles(json_list, "sqlite")
+def _sqlite_list(element: Any, compiler: Any, **kw: Any) -> str:
     return f"json_array({compiler.process(element.clauses, **kw)})"
 
 
-@compiles(one_text, "postgresql")
-def _postgresql_text(element: Any, compiler: Any, **kw: Any) -> str:
-    return f"CAST(ROW({compiler.process(element.clauses, **kw)}) AS TEXT)"
+@compiles(json_list, "postgresql")
+def _postgresql_list(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"CAST(json_build_array({compiler.process(element.clauses, **kw)}) AS TEXT)"
 
 
 STAMP_COLUMNS = (
     _TASKS.c.task_id,
     _TASKS.c.version,
-    one_text(
-        *(_TASKS.c[name] for name in ("registered_at", "updated_at", *_POLLING, "last_error", "told")),
+    json_list(
+        *(_TASKS.c[name] for name in (*_TIMES, *_POLLING, "last_error", "told")),
         _POLLS.c.next_poll_at,
     ).label("rest"),
 )
