@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, literal_column, select, update
+from sqlalchemy import ARRAY, Text, any_, bindparam, delete, insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core.recording import (
@@ -18,6 +18,7 @@ from app.core.recording import (
     Task,
 )
 from app.store.engine import Connection
+from app.store.kept import Kept
 from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
 from app.store.rows import (
     STAMP_COLUMNS,
@@ -89,8 +90,8 @@ async def find_task(
 
 async def find_stamps(connection: Connection, task_ids: Sequence[str]) -> dict[str, Stamp]:
     """The stamps of those of the tasks that exist."""
-    rows = await connection.execute(_STAMPS, {"ids": list(task_ids)})
-    return {row.task_id: Stamp._make(row) for row in rows}
+    rows = await _STAMPS[connection.dialect.name].rows(connection, {"ids": list(task_ids)})
+    return {row["task_id"]: Stamp(**row) for row in rows}
 
 
 async def find_files(
@@ -212,7 +213,12 @@ async def lift_tombstones(connection: Connection, task_ids: Sequence[str]) -> di
 _ONE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id == bindparam("id"))
 _LOCK_ONE = _ONE.with_for_update(of=_TASKS)
 _THESE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id.in_(bindparam("ids", expanding=True)))
-_STAMPS = select(*STAMP_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id.in_(bindparam("ids", expanding=True)))
+_ALL_STAMPS = select(*STAMP_COLUMNS).select_from(TASKS)
+_STAMPS = {
+    # A text that is the same for any number of ids: only then can it be kept. SQLite has no arrays.
+    "postgresql": Kept(_ALL_STAMPS.where(_TASKS.c.task_id == any_(bindparam("ids", None, ARRAY(Text))))),
+    "sqlite": Kept(_ALL_STAMPS.where(_TASKS.c.task_id.in_(bindparam("ids", expanding=True)))),
+}
 _LOCK_THESE = _THESE.order_by(_TASKS.c.task_id).with_for_update(of=_TASKS)
 _ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))
 _ITS_FIRST_FILES = _ITS_FILES.order_by(_FILES.c.began_at.nulls_last(), _FILES.c.file_id).limit(bindparam("at_most"))
