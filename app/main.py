@@ -58,7 +58,7 @@ def create_app(service: Service) -> FastAPI:
     app = _doors(answers, service.settings.public_url, service.settings.api_contact)
     connect(app, service)
     if answers:
-        app.router.routes.insert(0, plain.PlainRoute(tasks.route_of(tasks.get_task)))
+        app.router.routes[:0] = plain.routes()
         app.router.routes += pages.router.routes
         app.mount("/assets", pages.Assets(), name="assets")
     problems.add_error_answers(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import structlog
 from starlette.datastructures import Headers
@@ -90,11 +91,15 @@ class Edge:
                 _count(scope, status, clock.monotonic() - began_at)
 
 
+# Looking for them takes longer than counting.
+_requests, _seconds = cache(metrics.HTTP_REQUESTS.labels), cache(metrics.HTTP_SECONDS.labels)
+
+
 def _count(scope: Scope, status: int, seconds: float) -> None:
     method, route = scope["method"] if scope["method"] in METHODS else "(other)", _template(scope)
-    metrics.HTTP_REQUESTS.labels(method, route, status or "(none)").inc()
+    _requests(method, route, status or "(none)").inc()
     if b"wait=" not in scope["query_string"] and not route.endswith("/stream"):
-        metrics.HTTP_SECONDS.labels(method, route).observe(seconds)
+        _seconds(method, route).observe(seconds)
 
 
 def _refusal(scope: Scope, headers: Headers, *, keyless: bool) -> ASGIApp | None:

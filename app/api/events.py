@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, requires
+from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, requires, service_of
 from app.api.lists import ANY, AppId, Ids, LabelFilters, Limit, Split, label_pairs
 from app.api.problems import may_answer
 from app.api.schemas import Out
@@ -77,9 +77,10 @@ class FeedPage(Out):
     operation_id="listEvents",
     openapi_extra=may_answer("feed_position_lost"),
 )
-async def list_events(query: Annotated[FeedQuery, Query()], service: TheService, request: Request) -> FeedPage:
+async def list_events(query: Annotated[FeedQuery, Query()], request: Request) -> FeedPage:
     """In one order for all. Pass `next_after` back as `after`, also from an empty page: nothing is missed, even while
     many changes are written at once. An event comes once here, but keep its `id` if yours must never act twice."""
+    service = service_of(request)
     after = await service.feed.latest() if query.after == LATEST else min(int(query.after), GREATEST)
     reading = service.waiting.page(
         after, query.to_filter(), limit=query.limit, seconds=query.wait or 0, key=caller_of(request).key

@@ -1,44 +1,101 @@
-"""The read that is asked for most, on its shortest way: one task.
+"""The reads that are asked for most, on their shortest way.
 
-It is described, and answered in all other cases, by its route in app.api.tasks. FastAPI looks for a route twice and for
-each parameter a request might have, which takes several times what there is to do here.
+They are described, and answered in all other cases, by their routes in app.api.tasks and app.api.events. FastAPI looks
+for a route twice and for each parameter a request might have, which takes several times what there is to do here.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from typing import Any, get_origin
 
-from fastapi import Request
+from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import QueryParams
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
+from app.api import events, tasks
+from app.api.events import FeedQuery
 from app.api.keys import guards_of, let_in
+from app.api.lists import TaskQuery
 from app.api.schemas import TASK_ID
 from app.api.shown import gallery_of
 
 _ONE = re.compile(r"/v1/tasks/([^/]*)")
 _TASK_ID = re.compile(TASK_ID)
+_ASKED = "asked"
 
 
 class PlainRoute(BaseRoute):
-    """GET of one task without parameters. Its guard is that of the route beside which it stands."""
+    """GET of what `asked` finds in a request. Its guards are those of the route beside which it stands."""
 
     def __init__(self, beside: APIRoute) -> None:
         self.path = self.path_format = beside.path_format
         self._guards = guards_of(beside)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] != "http" or scope["method"] != "GET" or scope["query_string"]:
+        if scope["type"] != "http" or scope["method"] != "GET" or (asked := self.asked(scope)) is None:
             return Match.NONE, {}
-        found = _ONE.fullmatch(scope["path"])
-        if found is None or not _TASK_ID.fullmatch(found[1]):
-            return Match.NONE, {}
-        return Match.FULL, {"route": self, "path_params": {"task_id": found[1]}}
+        return Match.FULL, {"route": self, "path_params": {}, _ASKED: asked}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         await let_in(request, self._guards)
-        known = request.headers.get("if-none-match")
-        response = await gallery_of(request).answer(scope["path_params"]["task_id"], known)
+        response = await self.answer(scope[_ASKED], request)
         await response(scope, receive, send)
+
+    def asked(self, scope: Scope) -> Any:
+        """What is asked for; None: nothing that is answered here."""
+        raise NotImplementedError
+
+    async def answer(self, asked: Any, request: Request) -> Response:
+        raise NotImplementedError
+
+
+class OneTask(PlainRoute):
+    """One task, without parameters."""
+
+    def asked(self, scope: Scope) -> str | None:
+        found = None if scope["query_string"] else _ONE.fullmatch(scope["path"])
+        return found[1] if found and _TASK_ID.fullmatch(found[1]) else None
+
+    async def answer(self, asked: str, request: Request) -> Response:
+        return await gallery_of(request).answer(asked, request.headers.get("if-none-match"))
+
+
+class Page(PlainRoute):
+    """A page, if nothing is wrong with the query; what is, FastAPI tells."""
+
+    def __init__(self, beside: APIRoute, query: type[BaseModel]) -> None:
+        super().__init__(beside)
+        self.answer = beside.endpoint  # type: ignore[method-assign]
+        self._query = query
+        self._sets = {name for name, field in query.model_fields.items() if get_origin(field.annotation) is tuple}
+
+    def asked(self, scope: Scope) -> BaseModel | None:
+        if scope["path"] != self.path:
+            return None
+        given: dict[str, Sequence[str]] = {}
+        params = QueryParams(scope["query_string"])
+        for name in params:
+            given[name] = params.getlist(name) if name in self._sets else params[name]
+        try:
+            return self._query.model_validate(given)
+        except ValidationError:
+            return None
+
+
+def routes() -> list[BaseRoute]:
+    """All of them."""
+    return [
+        OneTask(_beside(tasks.router, tasks.get_task)),
+        Page(_beside(tasks.router, tasks.list_tasks), TaskQuery),
+        Page(_beside(events.router, events.list_events), FeedQuery),
+    ]
+
+
+def _beside(router: APIRouter, endpoint: Callable[..., Any]) -> APIRoute:
+    return next(one for one in router.routes if isinstance(one, APIRoute) and one.endpoint is endpoint)

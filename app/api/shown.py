@@ -45,19 +45,18 @@ class Gallery:
 
     async def task(self, stamp: Stamp) -> Shown:
         """A task with the first of its files, not older than its stamp. Raises TaskNotFound."""
-        shown = self._remembered(stamp, with_files=True)
-        return shown or self._remember(show(await self._tasks.get(stamp.task_id), stamp), with_files=True)
+        shown = self._remembered(stamp, True)
+        return shown or self._remember(show(await self._tasks.get(stamp.task_id), stamp), True)
 
     async def tasks(self, stamps: Sequence[Stamp], *, with_files: bool) -> list[bytes]:
         """Tasks, with the first of their files or without; those that were deleted meanwhile are left out."""
-        found = {one.task_id: self._remembered(one, with_files=with_files) for one in stamps}
+        found = {one.task_id: self._remembered(one, with_files) for one in stamps}
         if others := {one.task_id: one for one in stamps if found[one.task_id] is None}:
             for task_id, task in (await self._tasks.get_all(list(others), with_files=with_files)).items():
-                shown = show(task, others[task_id], with_files=with_files)
-                found[task_id] = self._remember(shown, with_files=with_files)
+                found[task_id] = self._remember(show(task, others[task_id], with_files=with_files), with_files)
         return [shown.body for shown in found.values() if shown]
 
-    def _remembered(self, stamp: Stamp, *, with_files: bool) -> Shown | None:
+    def _remembered(self, stamp: Stamp, with_files: bool) -> Shown | None:
         key = stamp.task_id, with_files
         shown = self._shown.get(key)
         if shown is None or shown.stamp != stamp:
@@ -65,7 +64,7 @@ class Gallery:
         self._shown.move_to_end(key)
         return shown
 
-    def _remember(self, shown: Shown, *, with_files: bool) -> Shown:
+    def _remember(self, shown: Shown, with_files: bool) -> Shown:
         assert shown.stamp is not None
         key = shown.stamp.task_id, with_files
         before = self._shown.pop(key, None)

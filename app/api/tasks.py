@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.routing import APIRoute
 
 from app.api import lists
 from app.api.etags import IF_MATCH, SHOWN, expected, matches
-from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, requires
+from app.api.keys import GuardedRoute, TheCaller, TheService, caller_of, requires, service_of
 from app.api.lists import ListQuery, TaskQuery
 from app.api.problems import may_answer
 from app.api.schemas import LabelsIn, TaskIdPath
-from app.api.shown import TheGallery, answer, page, show, unchanged
+from app.api.shown import TheGallery, answer, gallery_of, page, show, unchanged
 from app.api.task_schemas import AnswerOut, EventPage, TaskOut, TaskPage
 from app.api.waiting import Wait, unless_hung_up
 from app.api.words import Awaited
@@ -35,14 +34,14 @@ read, write, admin = requires("read"), requires("write"), requires("admin")
     response_model=TaskPage,
     response_model_exclude_unset=True,
 )
-async def list_tasks(query: Annotated[TaskQuery, Query()], service: TheService, gallery: TheGallery) -> Response:
+async def list_tasks(query: Annotated[TaskQuery, Query()], request: Request) -> Response:
     """By pages; pass `next_cursor` back as `cursor` until it is null. To keep a copy up to date, note the first page's
     `events_after`, copy all pages, and follow `/v1/events?after=` from there: nothing is missed."""
     query, after = lists.resume(query, lists.TASK_PLACE)
-    found = await service.tasks.list_tasks(
+    found = await service_of(request).tasks.list_tasks(
         query.to_filter(), order=query.order, after=after, limit=lists.page_size(query)
     )
-    items = await gallery.tasks(found.tasks, with_files=query.include == "files")
+    items = await gallery_of(request).tasks(found.tasks, with_files=query.include == "files")
     rest: Json = {"next_cursor": lists.next_cursor(query, found.more)}
     if query.task_id:
         rest["missing"] = found.missing
@@ -218,8 +217,3 @@ def _awaited(until: str | None, version: int | None) -> Callable[[Task], bool]:
 
 async def _shown(service: TheService, task_id: str, status: int = 200) -> Response:
     return answer(show(await service.tasks.get(task_id)), status)
-
-
-def route_of(endpoint: Callable[..., Any]) -> APIRoute:
-    """The route that leads to a function of this module."""
-    return next(one for one in router.routes if isinstance(one, APIRoute) and one.endpoint is endpoint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -13,7 +14,7 @@ from app.store.engine import Connection
 from app.store.many import add_rows
 from app.store.models import table_of
 from app.store.models_audit import AuditRow
-from app.store.pages import Page, Wanted, page_by_id
+from app.store.pages import KEPT, ListingById, Page, Wanted
 
 _AUDIT = table_of(AuditRow)
 _INSERT = insert(_AUDIT).returning(_AUDIT.c.id)
@@ -61,6 +62,12 @@ async def tell(connection: Connection, id_: int, details: dict[str, Any]) -> Non
 
 async def page(connection: Connection, wanted: AuditFilter, *, below: int | None, limit: int) -> Page[Line]:
     """Some lines, newest first, from the one below ``below`` on."""
+    found = await _listing(wanted).page_below(connection, below, limit)
+    return Page([Line(**one) for one in found.items], found.more)
+
+
+@lru_cache(KEPT)
+def _listing(wanted: AuditFilter) -> ListingById:
     row = _AUDIT.c
     # Behind one key, and behind one action, an index goes on in the order of ids.
     words = [(row.key, wanted.key), (row.action, wanted.action)]
@@ -68,8 +75,7 @@ async def page(connection: Connection, wanted: AuditFilter, *, below: int | None
     rest = [column.in_(values) for column, values in words if values and (lead is None or column is not lead[0])]
     at = [row.at > wanted.after] if wanted.after is not None else []
     at += [row.at < wanted.before] if wanted.before is not None else []
-    found = await page_by_id(
-        connection,
+    return ListingById(
         select(_AUDIT),
         Wanted(
             lead=lead,
@@ -80,7 +86,4 @@ async def page(connection: Connection, wanted: AuditFilter, *, below: int | None
         at=row.at,
         after=wanted.after,
         before=wanted.before,
-        below=below,
-        limit=limit,
     )
-    return Page([Line(**one._mapping) for one in found.items], found.more)

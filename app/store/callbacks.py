@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, delete, literal_column, select, text, update
@@ -12,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, delete, literal_column,
 from app.store.engine import Connection
 from app.store.many import add_rows, among
 from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
-from app.store.pages import Page, Wanted, page_by_id
+from app.store.pages import KEPT, ListingById, Page, Wanted
 
 _CALLBACKS = table_of(CallbackRow)
 _SEEN = (
@@ -155,6 +156,12 @@ async def list_callbacks(
     connection: Connection, wanted: CallbackFilter, *, before: int | None, limit: int
 ) -> Page[Stored]:
     """A page of callbacks, newest first."""
+    found = await _listing(wanted).page_below(connection, before, limit)
+    return Page([Stored(**one) for one in found.items], found.more)
+
+
+@lru_cache(KEPT)
+def _listing(wanted: CallbackFilter) -> ListingById:
     row = _CALLBACKS.c
     rare = wanted.verdict and ACCEPTED not in wanted.verdict
     found_by: list[list[ColumnElement[bool]]] = [
@@ -163,8 +170,7 @@ async def list_callbacks(
         # Word for word as the index has it.
         [row.verdict != literal_column("'accepted'")] if rare else [],
     ]
-    found = await page_by_id(
-        connection,
+    return ListingById(
         select(*_SHOWN),
         Wanted(
             checks=_conditions(wanted),
@@ -174,10 +180,7 @@ async def list_callbacks(
         at=row.received_at,
         after=wanted.received_after,
         before=wanted.received_before,
-        below=before,
-        limit=limit,
     )
-    return Page([Stored(**one._mapping) for one in found.items], found.more)
 
 
 _SHOWN: list[Any] = [

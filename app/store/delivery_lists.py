@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, literal_column, or_, select, update
@@ -17,7 +18,7 @@ from app.store.events import StoredEvent
 from app.store.many import upsert
 from app.store.models import table_of
 from app.store.models_webhooks import AttemptRow, DeliveryRow
-from app.store.pages import Page, Wanted, page_by_id
+from app.store.pages import KEPT, ListingById, Page, Wanted
 
 _ROWS, _ATTEMPTS = table_of(DeliveryRow), table_of(AttemptRow)
 
@@ -76,6 +77,12 @@ _SHOWN = [getattr(_ROWS.c, name) for name in Delivery.__dataclass_fields__ if na
 
 async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | None, limit: int) -> Page[Delivery]:
     """Some of them, newest first."""
+    found = await _listing(wanted).page_below(connection, before, limit)
+    return Page(await _with_attempts(connection, found.items), found.more)
+
+
+@lru_cache(KEPT)
+def _listing(wanted: DeliveryFilter) -> ListingById:
     row = _ROWS.c
     # Word for word as the indexes have it.
     given_up: list[ColumnElement[bool]] = [row.status.in_(literal_column(f"'{one}'") for one in _GIVEN_UP)]
@@ -93,8 +100,7 @@ async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | 
     if wanted.created_before is not None:
         checks.append(row.created_at < wanted.created_before)
     lead = (row.subscription_id, wanted.subscription_id) if wanted.subscription_id is not None else None
-    found = await page_by_id(
-        connection,
+    return ListingById(
         select(*_SHOWN),
         Wanted(
             lead=lead,
@@ -105,21 +111,18 @@ async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | 
         at=row.created_at,
         after=wanted.created_after,
         before=wanted.created_before,
-        below=before,
-        limit=limit,
     )
-    return Page(await _with_attempts(connection, found.items), found.more)
 
 
 async def find(connection: Connection, subscription_id: str, id_: int) -> Delivery | None:
     """One of a subscription's deliveries."""
     statement = select(*_SHOWN).where(_ROWS.c.id == id_, _ROWS.c.subscription_id == subscription_id)
-    found = await _with_attempts(connection, (await connection.execute(statement)).all())
+    found = await _with_attempts(connection, (await connection.execute(statement)).mappings().all())
     return found[0] if found else None
 
 
 async def _with_attempts(connection: Connection, rows: Sequence[Any]) -> list[Delivery]:
-    found = {row.id: Delivery(**row._mapping) for row in rows}
+    found = {row["id"]: Delivery(**row) for row in rows}
     statement = select(_ATTEMPTS).where(_ATTEMPTS.c.delivery_id.in_(list(found))).order_by(_ATTEMPTS.c.id)
     for row in await connection.execute(statement) if found else ():
         attempt = Attempt(row.at, row.status_code, row.duration_ms, row.error, row.response_excerpt)

@@ -17,11 +17,25 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, delete, exists, false, func, or_, select, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    bindparam,
+    case,
+    delete,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    text,
+)
 
 from app.core.public import CALLBACK_RECEIVED
 from app.store.engine import Connection
 from app.store.events import StoredEvent
+from app.store.kept import Kept
 from app.store.many import upsert
 from app.store.models import EventRow, LostPositionsRow, TaskRow, table_of
 from app.store.pages import holds
@@ -149,23 +163,27 @@ def _conditions(wanted: FeedFilter) -> list[ColumnElement[bool]]:
 
 async def _mark(connection: Connection) -> int:
     """The place up to which nothing can appear any more. To be read before the events, in a statement of its own."""
-    if connection.dialect.name == "sqlite":
-        statement = select(func.coalesce(func.max(_EVENT.seq), 0))
-    else:
-        statement = select(func.feed_mark())
-    mark: int = (await connection.execute(statement)).scalar_one()
-    return mark
+    return await _number(connection, _MARK[connection.dialect.name])
 
 
 async def _newest(connection: Connection, mark: int) -> int:
-    statement = select(func.coalesce(func.max(_EVENT.seq), 0)).where(_EVENT.seq <= mark)
-    newest: int = (await connection.execute(statement)).scalar_one()
-    return newest
+    return await _number(connection, _NEWEST, mark=mark)
 
 
 async def _purged(connection: Connection) -> int:
-    purged: int = (await connection.execute(select(_PURGED_UP_TO))).scalar_one()
-    return purged
+    return await _number(connection, _PURGED)
+
+
+async def _number(connection: Connection, statement: Kept, **given: int) -> int:
+    (row,) = await statement.rows(connection, given)
+    number: int = row["number"]
+    return number
+
+
+_HIGHEST = func.coalesce(func.max(_EVENT.seq), 0).label("number")
+_MARK = {"sqlite": Kept(select(_HIGHEST)), "postgresql": Kept(select(func.feed_mark(type_=BigInteger).label("number")))}
+_NEWEST = Kept(select(_HIGHEST).where(_EVENT.seq <= bindparam("mark", None, BigInteger)))
+_PURGED = Kept(select(_PURGED_UP_TO.label("number")))
 
 
 async def mark_purged(connection: Connection, seq: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import chain
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, literal_column, select
 from app.core.recording import File, Status, Task
 from app.store.engine import Connection
 from app.store.models import FileRow, LabelRow, TaskRow, table_of
-from app.store.pages import OUT_OF_STEP, Page, Wanted, holds, page
+from app.store.pages import KEPT, OUT_OF_STEP, Listing, Page, Wanted, holds
 from app.store.rows import STAMP_COLUMNS, TASK_COLUMNS, TASKS, Stamp, to_file, to_task
 
 _TASKS, _FILES = table_of(TaskRow), table_of(FileRow)
@@ -70,17 +71,20 @@ async def list_tasks(
     limit: int,
 ) -> Page[Stamp]:
     """A page of tasks: by registration newest first, or by update oldest first."""
-    found = await page(
-        connection,
+    found = await _tasks(wanted, order).page(connection, after, limit)
+    return Page([Stamp(row["task_id"], row["version"], row["rest"]) for row in found.items], found.more)
+
+
+@lru_cache(KEPT)
+def _tasks(wanted: TaskFilter, order: TaskOrder) -> Listing:
+    return Listing(
         select(*STAMP_COLUMNS).select_from(TASKS),
         _by_registration(wanted) if order == "registered_at" else _by_update(wanted),
         key=(_TASK[order], _TASK.task_id),
         identity=(_TASK.task_id,),
         newest_first=order == "registered_at",
-        after=after,
-        limit=limit,
+        place=lambda row: (Stamp(**row).time(order), row["task_id"]),
     )
-    return Page([Stamp._make(row) for row in found.items], found.more)
 
 
 def _by_registration(wanted: TaskFilter) -> Wanted:
@@ -199,17 +203,19 @@ async def list_files(
     limit: int,
 ) -> Page[tuple[Task, File]]:
     """A page of files, each with its task, by update oldest first."""
-    found = await page(
-        connection,
+    found = await _files(wanted).page(connection, after, limit)
+    return Page(await _with_tasks(connection, found.items), found.more)
+
+
+@lru_cache(KEPT)
+def _files(wanted: FileFilter) -> Listing:
+    return Listing(
         select(_FILES),
         _files_wanted(wanted),
         key=(_FILE.updated_at, _FILE.task_id, _FILE.file_id),
         identity=(_FILE.task_id, _FILE.file_id),
         newest_first=False,
-        after=after,
-        limit=limit,
     )
-    return Page(await _with_tasks(connection, found.items), found.more)
 
 
 def _files_wanted(wanted: FileFilter) -> Wanted:
@@ -249,14 +255,14 @@ async def list_task_files(
     if after is not None:
         conditions.append(FileRow.file_id > after)
     statement = select(FileRow.__table__).where(*conditions).order_by(FileRow.file_id).limit(limit)
-    return await _with_tasks(connection, (await connection.execute(statement)).all())
+    return await _with_tasks(connection, (await connection.execute(statement)).mappings().all())
 
 
 async def _with_tasks(connection: Connection, rows: Any) -> list[tuple[Task, File]]:
-    ids = {row.task_id for row in rows}
+    ids = {row["task_id"] for row in rows}
     statement = select(*TASK_COLUMNS).select_from(TASKS).where(TaskRow.task_id.in_(ids))
     tasks = {row.task_id: to_task(row) for row in await connection.execute(statement)} if ids else {}
-    return [(tasks[row.task_id], to_file(row)) for row in rows if row.task_id in tasks]
+    return [(tasks[row["task_id"]], to_file(row)) for row in rows if row["task_id"] in tasks]
 
 
 def _among(wanted: Mapping[Any, tuple[str, ...]]) -> list[ColumnElement[bool]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Text, cast, type_coerce
+from sqlalchemy import Row, Text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from app.core.public import error_json
 from app.core.recording import (
@@ -43,35 +46,52 @@ TASKS = _TASKS.outerjoin(_POLLS, _TASKS.c.task_id == _POLLS.c.task_id)
 
 
 class Stamp(NamedTuple):
-    """What shows whether a task still looks as it did: its version, and what changes without a new one.
-
-    What is an ``object`` here is as the driver reads it, and only ever compared: not all of it has a hash.
-    """
+    """What shows whether a task still looks as it did: its version, and what changes without a new one."""
 
     task_id: str
     version: int
-    registered_at: datetime
-    updated_at: datetime
-    last_polled_at: object
-    poll_count: int
-    consecutive_failures: int
-    last_error: object
-    told: object
-    next_poll_at: object
+    rest: str
+    """A JSON array, read in a tenth of the time that the values take; it begins with _TIMES."""
+
+    def time(self, name: str) -> datetime:
+        """``registered_at`` or ``updated_at``."""
+        at = datetime.fromisoformat(json.loads(self.rest)[_TIMES.index(name)])
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+
+
+_TIMES = ("registered_at", "updated_at")
+
+
+class json_list(FunctionElement[str]):  # noqa: N801 - it is written like a function in statements
+    """Values as a JSON array."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(json_list, "sqlite")
+def _sqlite_list(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"json_array({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(json_list, "postgresql")
+def _postgresql_list(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"CAST(json_build_array({compiler.process(element.clauses, **kw)}) AS TEXT)"
 
 
 STAMP_COLUMNS = (
-    *(_TASKS.c[name] for name in ("task_id", "version", "registered_at", "updated_at")),
-    # Only ever compared, so that reading them from the database's own form would be for nothing.
-    *(type_coerce(_TASKS.c[name], Text) for name in _POLLING),
-    *(cast(_TASKS.c[name], Text) for name in ("last_error", "told")),
-    type_coerce(_POLLS.c.next_poll_at, Text),
+    _TASKS.c.task_id,
+    _TASKS.c.version,
+    json_list(
+        *(_TASKS.c[name] for name in (*_TIMES, *_POLLING, "last_error", "told")),
+        _POLLS.c.next_poll_at,
+    ).label("rest"),
 )
 
 
 def to_task(row: Row[Any] | Mapping[str, Any], files: Mapping[str, File] | None = None) -> Task:
     """A task from a row of TASK_COLUMNS, or from such values."""
-    values = row if isinstance(row, Mapping) else row._mapping
+    values = row._mapping if isinstance(row, Row) else row
     error = values["last_error"]
     return Task(
         **{name: values[name] for name in _PLAIN}
@@ -157,7 +177,7 @@ def _moment(text: str | None) -> datetime | None:
 
 def to_file(row: Row[Any] | Mapping[str, Any]) -> File:
     """A file from a row, or from such values."""
-    values = row if isinstance(row, Mapping) else row._mapping
+    values = row._mapping if isinstance(row, Row) else row
     seen = {name: values[name] for name in _SEEN} | {"status": FileStatus(values["status"])}
     return File(
         seen=SeenFile(**seen),

@@ -17,6 +17,7 @@ from app.core.recording import (
     Task,
 )
 from app.store.engine import Connection
+from app.store.kept import Kept
 from app.store.many import INSERT, add_rows, among, upsert
 from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
 from app.store.rows import (
@@ -82,8 +83,8 @@ async def find_task(
 
 async def find_stamps(connection: Connection, task_ids: Sequence[str]) -> dict[str, Stamp]:
     """The stamps of those of the tasks that exist."""
-    rows = await connection.execute(_STAMPS, {"ids": list(task_ids)})
-    return {row.task_id: Stamp._make(row) for row in rows}
+    rows = await _STAMPS.rows(connection, {"ids": list(task_ids)})
+    return {row["task_id"]: Stamp(**row) for row in rows}
 
 
 async def find_files(
@@ -211,7 +212,7 @@ async def lift_tombstones(connection: Connection, task_ids: Sequence[str]) -> di
 _ONE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id == bindparam("id"))
 _LOCK_ONE = _ONE.with_for_update(of=_TASKS)
 _THESE = select(*TASK_COLUMNS).select_from(TASKS).where(among(_TASKS.c.task_id, "ids"))
-_STAMPS = select(*STAMP_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id.in_(bindparam("ids", expanding=True)))
+_STAMPS = Kept(select(*STAMP_COLUMNS).select_from(TASKS).where(among(_TASKS.c.task_id, "ids")))
 _LOCK_THESE = _THESE.order_by(_TASKS.c.task_id).with_for_update(of=_TASKS)
 _THESE_FILES = select(_FILES).where(among(_FILES.c.task_id, "tasks"), among(_FILES.c.file_id, "files"))
 _ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -33,7 +33,7 @@ class TaskList:
     """A page of tasks by their stamps, those of the ids asked for that do not exist, where the feed goes on from a
     first page, and behind which place the list itself does."""
 
-    tasks: list[Stamp]
+    tasks: Sequence[Stamp]
     missing: list[str]
     events_after: int | None
     more: tuple[datetime, str] | None

@@ -6,9 +6,11 @@ from typing import Any
 
 import httpx
 
+from app.api.plain import PlainRoute
 from app.api.shown import Gallery
 from app.core.recording import Status
 from app.errors import TaskUnknown
+from app.main import create_app
 from app.wiring import Service
 from tests.world import HandClock, fail, observe, register, seen_file, task_id
 
@@ -71,6 +73,25 @@ async def test_the_short_way_and_the_long_one_answer_alike(client: httpx.AsyncCl
         short, long = await client.get(path), await client.get(path, params={"wait": 1})
         assert short.status_code == long.status_code in (404, 422), path
         assert short.json() | {"request_id": ""} == long.json() | {"request_id": ""}
+
+
+async def test_a_page_is_the_same_on_both_ways(service: Service, client: httpx.AsyncClient) -> None:
+    for number in range(3):
+        await register(client, number)
+    app = create_app(service)
+    app.router.routes[:] = [one for one in app.router.routes if not isinstance(one, PlainRoute)]
+    cursor = (await client.get("/v1/tasks?limit=1")).json()["next_cursor"]
+    one, two = task_id(0), task_id(1)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as long:
+        for query in (
+            "tasks", f"tasks?cursor={cursor}", "tasks?limit=1&limit=2", f"tasks?task_id={one}&task_id={two}",
+            "tasks?label=a:b&label=c:d", "tasks?registered_after=2026-01-01T00:00:00%2B02:00", "tasks?room_id=",
+            "tasks?task_id=", "tasks?unknown=1", "tasks?limit=0", "events", "events?types=task.registered&limit=2",
+            "events?after=1&after=2", "events?after=x",
+        ):  # fmt: skip
+            answers = [await way.get(f"/v1/{query}") for way in (client, long)]
+            bodies = [answer.json() | {"request_id": ""} for answer in answers]
+            assert (query, answers[0].status_code, bodies[0]) == (query, answers[1].status_code, bodies[1])
 
 
 async def test_what_was_read_longest_ago_is_forgotten_first(service: Service, client: httpx.AsyncClient) -> None:

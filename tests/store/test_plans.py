@@ -88,11 +88,21 @@ def listening(service: Service) -> Iterator[Said]:
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
         said[statement] = parameters[0] if many and isinstance(parameters, list) else tuple(parameters)
 
+    def note_by_driver(query: Any) -> None:
+        said.setdefault(query.query, tuple(query.args))
+
+    def listen_to(connection: Any, *_: Any) -> None:
+        connection.driver_connection.add_query_logger(note_by_driver)
+
     for engine in service.database.engines:
         event.listen(engine.sync_engine, "before_cursor_execute", note)
+        if not service.database.is_sqlite:
+            event.listen(engine.sync_engine, "checkout", listen_to)
     yield said
     for engine in service.database.engines:
         event.remove(engine.sync_engine, "before_cursor_execute", note)
+        if not service.database.is_sqlite:
+            event.remove(engine.sync_engine, "checkout", listen_to)
 
 
 async def live(service: Service, client: httpx.AsyncClient, clock: HandClock, sink: Sink) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -73,7 +73,7 @@ async def due_at(service: Service, number: int = 0) -> datetime | None:
         return due
 
 
-async def arrived(service: Service, **wanted: Any) -> list[Stored]:
+async def arrived(service: Service, **wanted: Any) -> Sequence[Stored]:
     return (await service.callbacks.list_callbacks(CallbackFilter(**wanted), before=None, limit=500)).items
 
 

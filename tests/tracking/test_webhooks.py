@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -59,7 +59,7 @@ async def happen(service: Service, number: int = 0) -> None:
     await service.tasks.set_labels(task_id(number), {"n": str(task.version)}, if_versions=None)
 
 
-async def deliveries(service: Service, **wanted: Any) -> list[Delivery]:
+async def deliveries(service: Service, **wanted: Any) -> Sequence[Delivery]:
     """Oldest first."""
     return (await service.subscriptions.deliveries(DeliveryFilter(**wanted), before=None, limit=1000)).items[::-1]
 
