@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.core.detection import FoundBy, detection_delay, found_by, settling_delay
+from app.core.detection import Ending, FoundBy, Noticed, detection_delay, found_by, noticed, settling_delay
 from app.core.recording import Polling, Status, Task, Tracking
 from app.core.told import CallbackEvent, LastCallback, Told
 
@@ -94,3 +94,39 @@ def test_only_the_change_from_active_to_settled_tells_how_late_it_settled(
 ) -> None:
     delay = settling_delay(a_task(tracking=before), a_task(tracking=after, ended_at=NOW - MINUTE), now=NOW)
     assert delay == (60.0 if tells else None)
+
+
+# -- all endings together
+
+
+def an_ending(seconds: float = 0, *, has_files: bool = False, ended: bool = True, uploaded: bool = True) -> Ending:
+    """Known so many seconds after it could be; ``ended``, ``uploaded``: whether a callback told of it."""
+    asked_at = NOW + timedelta(seconds=seconds)
+    return Ending(knowable_at=NOW, asked_at=asked_at, has_files=has_files, end_called=ended, upload_called=uploaded)
+
+
+def test_without_endings_there_are_no_delays() -> None:
+    assert noticed([]) == Noticed(ended=0, median=None, p95=None, ends_uncalled=0, uploads_uncalled=0)
+
+
+def test_half_and_95_in_a_hundred_were_known_within_these_delays() -> None:
+    found = noticed([an_ending(seconds) for seconds in range(100, 0, -1)])
+    assert (found.ended, found.median, found.p95) == (100, 50.0, 95.0)
+    assert (noticed([an_ending(7)]).median, noticed([an_ending(7)]).p95) == (7.0, 7.0)
+
+
+def test_a_provider_whose_clock_is_ahead_makes_no_delay_less_than_none() -> None:
+    assert noticed([an_ending(-5)]).median == 0.0
+    assert noticed([an_ending(0.5)]).median == 0.5
+
+
+def test_ends_and_files_of_which_no_callback_told_are_counted() -> None:
+    endings = [
+        an_ending(ended=False),
+        an_ending(ended=False, has_files=True),
+        an_ending(has_files=True, uploaded=False),
+        an_ending(uploaded=False),  # there was no file to tell of
+        an_ending(has_files=True),
+    ]
+    found = noticed(endings)
+    assert (found.ended, found.ends_uncalled, found.uploads_uncalled) == (5, 2, 1)

@@ -22,6 +22,7 @@ from app.core.schedule import (
     backoff,
     claim_order,
     closing,
+    longest_wait,
     next_poll,
 )
 
@@ -648,3 +649,27 @@ def test_no_active_task_waits_longer_than_a_round_ten_minutes_or_a_young_recordi
     crowding = pace.crowding.total_seconds()
     longest = max(600, crowding, math.sqrt(2700 * crowding)) * 1.1
     assert wait(task, now, jitter, pace).total_seconds() <= longest + 0.01
+
+
+# -- how far ahead
+
+
+@pytest.mark.parametrize(
+    ("pace", "longest"),
+    [
+        (CALM, 12 * MINUTE),  # the longest pause between retries
+        (Pace(crowding=20 * MINUTE), 36 * MINUTE),  # a young recording waits for the root of 45 and 20 minutes
+        (Pace(crowding=80 * MINUTE), 96 * MINUTE),  # a round over all
+        (Pace(crowding=20 * MINUTE, waiting=40 * MINUTE), 72 * MINUTE),  # and the first polls of batches between
+    ],
+)
+def test_the_longest_wait_is_a_fifth_more_than_the_longest_there_is(pace: Pace, longest: timedelta) -> None:
+    assert longest_wait(POLICY, pace) == longest
+
+
+@given(crowding=st.integers(0, 20_000), waiting=st.integers(0, 20_000), age=st.integers(0, 20_000), jitter=JITTER)
+def test_nothing_is_planned_later_than_the_longest_wait(crowding: int, waiting: int, age: int, jitter: float) -> None:
+    pace = Pace(crowding=crowding * SECOND, waiting=waiting * SECOND)
+    plan = next_poll(a_task(), now=NOW + age * SECOND, jitter=jitter, policy=POLICY, pace=pace)
+    assert plan is not None
+    assert plan.at - (NOW + age * SECOND) <= longest_wait(POLICY, pace)

@@ -163,9 +163,10 @@ def test_a_webhook_is_never_sent_unsigned() -> None:
         "whsec_ " + base64.b64encode(bytes(33)).decode(),
         "whsec_" + "é" * 44,
         "whsec_" + base64.b64encode(bytes(33)).decode() + "=",
+        "whsec_" + base64.b64encode(bytes(33)).decode() + "-_-_",
     ],
     ids=["empty", "nothing", "no prefix", "other prefix", "short", "long", "unpadded", "other alphabet", "line break",
-         "space", "not ascii", "padded twice"],
+         "space", "not ascii", "padded twice", "more than base64"],
 )  # fmt: skip
 def test_what_is_no_secret_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
