@@ -82,7 +82,7 @@ async def test_the_dashboard_of_the_demonstration_says_that_all_is_simulated_and
         assert await page.locator("#newest tbody tr").count() == 5
 
 
-def test_every_file_of_the_pages_is_of_a_known_kind() -> None:
+async def test_every_file_of_the_pages_is_of_a_known_kind() -> None:
     kinds = {file.suffix for file in WEB.rglob("*") if file.is_file()}
     assert kinds - {""} == KINDS.keys()
 
