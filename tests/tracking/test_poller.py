@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from app.clock import SystemClock
 from app.core.recording import Attention, Observation, Status, Tracking
@@ -16,6 +17,7 @@ from app.provider.client import Described
 from app.provider.simulator import Server, Simulator, serve
 from app.store import polls
 from app.store import tasks as task_store
+from app.store.models_calls import PermitRow
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service, running
 from tests.world import APP, SECRET, MakeSettings, claim
@@ -323,3 +325,74 @@ async def test_the_answer_of_a_process_that_was_frozen_writes_over_nothing_newer
             unknown = TaskUnknown("not_found", "as it was before")
             await service.observations.poll_failed(connection, frozen, unknown)
         assert (await service.tasks.get(task_id)).status is Status.COMPLETED
+
+
+# -- our own faults
+
+
+def break_once(patch: pytest.MonkeyPatch, place: object, name: str, times: int = 1) -> None:
+    """What is called so raises an error that nobody expects, so many times."""
+    whole, left = getattr(place, name), [None] * times
+
+    async def broken(*args: object, **kwargs: object) -> object:
+        if left:
+            left.pop()
+            raise RuntimeError("nobody expects this")
+        return await whole(*args, **kwargs)
+
+    patch.setattr(place, name, broken)
+
+
+async def test_a_fault_of_ours_in_a_call_fails_that_poll_alone(
+    polling_service: Service, provider: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [provider.simulator.start("normal", duration=6000) for _ in range(3)]
+    await register(polling_service, *tasks)
+    break_once(monkeypatch, polling_service.budgets[APP].provider, "describe")
+    assert await polling_service.poller.run_once() == 3
+    found = [(await polling_service.tasks.get(task_id)).polling for task_id in tasks]
+    assert sorted(polling.consecutive_failures for polling in found) == [0, 0, 1]
+    assert {polling.last_error.code for polling in found if polling.last_error} == {"crashed"}
+
+
+async def test_an_answer_that_cannot_be_stored_is_not_asked_for_again_at_full_speed(
+    polling_service: Service, provider: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = provider.simulator.start("normal", duration=6000)
+    await register(polling_service, task_id)
+    break_once(monkeypatch, polling_service.observations, "observe_at_once")
+    assert await polling_service.poller.run_once() == 1
+    polling = (await polling_service.tasks.get(task_id)).polling
+    assert polling.last_error is not None
+    assert (polling.consecutive_failures, polling.last_error.code) == (1, "crashed")
+    await hurry(polling_service, task_id)
+    assert await polling_service.poller.run_once() == 1
+    assert (await polling_service.tasks.get(task_id)).polling.consecutive_failures == 0
+
+
+async def test_where_not_even_the_failure_can_be_stored_the_poller_goes_on_and_the_claim_comes_back_by_its_lease(
+    polling_service: Service, provider: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = (provider.simulator.start("normal", duration=6000) for _ in range(2))
+    await register(polling_service, stuck)
+    break_once(monkeypatch, polling_service.observations, "observe_at_once")
+    break_once(monkeypatch, polling_service.observations, "poll_failed")
+    assert await polling_service.poller.run_once() == 1
+    await register(polling_service, other)
+    assert await polling_service.poller.run_once() == 1
+    task = await polling_service.tasks.get(stuck)
+    assert (task.polling.poll_count, task.polling.consecutive_failures) == (0, 0)
+    assert task.polling.next_poll_at is not None
+    assert timedelta(seconds=10) < task.polling.next_poll_at - polling_service.clock.now() < timedelta(seconds=60)
+
+
+async def test_permits_whose_times_lie_hours_ahead_are_set_right(polling_service: Service, provider: Server) -> None:
+    """The clock they were written by was wrong, and is right again."""
+    task_id = provider.simulator.start("normal", duration=6000)
+    await register(polling_service, task_id)
+    async with polling_service.database.write() as connection:
+        ahead = PermitRow.free_at + polling_service.clock.monotonic() + 3600
+        await connection.execute(update(PermitRow).values(free_at=ahead))
+    async with asyncio.timeout(10):
+        assert await polling_service.poller.run_once() == 1
+    assert (await polling_service.tasks.get(task_id)).polling.poll_count == 1

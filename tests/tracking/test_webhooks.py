@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from app.core.deliveries import DEFAULT_TYPES, EVENT_TYPES, SCHEDULE, Subscription
+from app.core.deliveries import DEFAULT_TYPES, EVENT_TYPES, LEASE, SCHEDULE, Subscription, Verdict
 from app.core.recording import FileStatus, Status
+from app.store import deliveries as store
 from app.store.delivery_lists import Delivery, DeliveryFilter
+from app.store.engine import Connection
 from app.store.models_webhooks import DeliveryRow
 from app.tracking.registration import NewTask
 from app.tracking.subscriptions import NewSubscription, Replay
@@ -558,3 +560,31 @@ async def test_a_settled_task_carries_as_many_files_as_fit(service: Service, sin
     assert [file["file_id"] for file in data["files"]] == [f"f{n:03}" for n in range(len(data["files"]))]
     assert 10 < len(data["files"]) < 80
     assert 18_000 < len(many.body) < 20 * 1024
+
+
+# -- our own faults
+
+
+async def test_a_delivery_that_cannot_be_written_down_takes_no_other_with_it(
+    service: Service, sink: Sink, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await subscribe(service, sink.url(), types=EVENT_TYPES)
+    for number in range(3):
+        await register(service, number)
+    settle = store.settle
+
+    async def broken(connection: Connection, judged: Sequence[tuple[store.Claim, Verdict]]) -> list[store.Claim]:
+        if any(claim.task_id == task_id(1) for claim, _ in judged):
+            raise RuntimeError("nobody expects this")
+        return await settle(connection, judged)
+
+    monkeypatch.setattr(store, "settle", broken)
+    await service.webhooks.run_once()
+    assert len(sink.letters) == 3
+    found = {one.task_id: one.status for one in await deliveries(service)}
+    assert found == {task_id(0): "delivered", task_id(1): "pending", task_id(2): "delivered"}
+    monkeypatch.setattr(store, "settle", settle)
+    clock.advance(LEASE.total_seconds() + 1)
+    await service.webhooks.run_once()
+    assert {one.status for one in await deliveries(service)} == {"delivered"}
+    assert len(sink.letters) == 4
