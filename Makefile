@@ -72,9 +72,8 @@ bench-quick: .venv/development  ## whether the service fell behind a bare server
 
 coverage: .venv/development clients  ## the whole suite, and which lines and branches of app/ it leaves out (docs/coverage.md)
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -n 3 --dist worksteal $(ARGS)
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report
+	@$(BIN)/coverage run -m pytest -n 3 --dist worksteal $(ARGS); failed=$$?; \
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$failed
 
 mutants: .venv/mutation  ## change app/core in every small way; does a test notice? (docs/mutants.md); ARGS='app.core.budget.*' for a part
 	@$(BIN)/mutmut run $(ARGS)

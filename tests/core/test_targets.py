@@ -374,3 +374,15 @@ def test_no_address_is_allowed_that_python_calls_private(address: IPv4Address | 
     if is_allowed(address, STRICT) and getattr(address, "ipv4_mapped", None) is None:
         assert address.is_global
         assert not address.is_multicast
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://[2606:4700:4700::1111]/a", IPv6Address("2606:4700:4700::1111")),
+        ("https://1.1.1.1/a", IPv4Address("1.1.1.1")),
+        ("https://hooks.example.com/a", None),
+    ],
+)
+def test_a_target_knows_the_address_it_spells(url: str, address: IPv4Address | IPv6Address | None) -> None:
+    assert check_url(url, STRICT).address == address
