@@ -78,7 +78,7 @@ async def list_tasks(
 @lru_cache(KEPT)
 def _tasks(wanted: TaskFilter, order: TaskOrder) -> Listing:
     return Listing(
-        select(*STAMP_COLUMNS).select_from(TASKS),
+        select(*STAMP_COLUMNS),
         _by_registration(wanted) if order == "registered_at" else _by_update(wanted),
         key=(_TASK[order], _TASK.task_id),
         identity=(_TASK.task_id,),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Text
+from sqlalchemy import Row, Text, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -84,7 +84,8 @@ STAMP_COLUMNS = (
     _TASKS.c.version,
     json_list(
         *(_TASKS.c[name] for name in (*_TIMES, *_POLLING, "last_error", "told")),
-        _POLLS.c.next_poll_at,
+        # Not by a join: PostgreSQL might give up an order of an index for it, and sort a whole list for its first page.
+        select(_POLLS.c.next_poll_at).where(_POLLS.c.task_id == _TASKS.c.task_id).scalar_subquery(),
     ).label("rest"),
 )
 

@@ -212,7 +212,7 @@ async def lift_tombstones(connection: Connection, task_ids: Sequence[str]) -> di
 _ONE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id == bindparam("id"))
 _LOCK_ONE = _ONE.with_for_update(of=_TASKS)
 _THESE = select(*TASK_COLUMNS).select_from(TASKS).where(among(_TASKS.c.task_id, "ids"))
-_STAMPS = Kept(select(*STAMP_COLUMNS).select_from(TASKS).where(among(_TASKS.c.task_id, "ids")))
+_STAMPS = Kept(select(*STAMP_COLUMNS).where(among(_TASKS.c.task_id, "ids")))
 _LOCK_THESE = _THESE.order_by(_TASKS.c.task_id).with_for_update(of=_TASKS)
 _THESE_FILES = select(_FILES).where(among(_FILES.c.task_id, "tasks"), among(_FILES.c.file_id, "files"))
 _ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))
