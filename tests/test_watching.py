@@ -26,7 +26,7 @@ ASKED = [target["expr"] for panel in PANELS for target in panel["targets"]]
 def promtool(*arguments: str, given: str = "", folder: Path = PROMETHEUS) -> str:
     """What promtool says; it must be content."""
     if shutil.which("promtool") is None:
-        pytest.skip("promtool is not installed: apt-get install prometheus")
+        pytest.skip("NO PROMTOOL: install Debian's `prometheus` to check metrics and alerts")
     done = subprocess.run(["promtool", *arguments], cwd=folder, input=given, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

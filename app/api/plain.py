@@ -7,7 +7,7 @@ for a route twice and for each parameter a request might have, which takes sever
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, get_origin
 
 from fastapi import APIRouter, Request, Response
@@ -30,71 +30,64 @@ _ASKED = "asked"
 
 
 class PlainRoute(BaseRoute):
-    """GET of what `asked` finds in a request. Its guards are those of the route beside which it stands."""
+    """GET of what `find` finds in a request; None: nothing that is answered here. Its guards are those of the route
+    beside which it stands."""
 
-    def __init__(self, beside: APIRoute) -> None:
+    def __init__(
+        self,
+        beside: APIRoute,
+        find: Callable[[Scope], Any],
+        answer: Callable[[Any, Request], Awaitable[Response]],
+    ) -> None:
         self.path = self.path_format = beside.path_format
-        self._guards = guards_of(beside)
+        self._guards, self._find, self._answer = guards_of(beside), find, answer
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] != "http" or scope["method"] != "GET" or (asked := self.asked(scope)) is None:
+        if scope["type"] != "http" or scope["method"] != "GET" or (asked := self._find(scope)) is None:
             return Match.NONE, {}
         return Match.FULL, {"route": self, "path_params": {}, _ASKED: asked}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         await let_in(request, self._guards)
-        response = await self.answer(scope[_ASKED], request)
+        response = await self._answer(scope[_ASKED], request)
         await response(scope, receive, send)
-
-    def asked(self, scope: Scope) -> Any:
-        """What is asked for; None: nothing that is answered here."""
-        raise NotImplementedError
-
-    async def answer(self, asked: Any, request: Request) -> Response:
-        raise NotImplementedError
-
-
-class OneTask(PlainRoute):
-    """One task, without parameters."""
-
-    def asked(self, scope: Scope) -> str | None:
-        found = None if scope["query_string"] else _ONE.fullmatch(scope["path"])
-        return found[1] if found and _TASK_ID.fullmatch(found[1]) else None
-
-    async def answer(self, asked: str, request: Request) -> Response:
-        return await gallery_of(request).answer(asked, request.headers.get("if-none-match"))
-
-
-class Page(PlainRoute):
-    """A page, if nothing is wrong with the query; what is, FastAPI tells."""
-
-    def __init__(self, beside: APIRoute, query: type[BaseModel]) -> None:
-        super().__init__(beside)
-        self.answer = beside.endpoint  # type: ignore[method-assign]
-        self._query = query
-        self._sets = {name for name, field in query.model_fields.items() if get_origin(field.annotation) is tuple}
-
-    def asked(self, scope: Scope) -> BaseModel | None:
-        if scope["path"] != self.path:
-            return None
-        given: dict[str, Sequence[str]] = {}
-        params = QueryParams(scope["query_string"])
-        for name in params:
-            given[name] = params.getlist(name) if name in self._sets else params[name]
-        try:
-            return self._query.model_validate(given)
-        except ValidationError:
-            return None
 
 
 def routes() -> list[BaseRoute]:
     """All of them."""
     return [
-        OneTask(_beside(tasks.router, tasks.get_task)),
-        Page(_beside(tasks.router, tasks.list_tasks), TaskQuery),
-        Page(_beside(events.router, events.list_events), FeedQuery),
+        PlainRoute(_beside(tasks.router, tasks.get_task), _task_id, _one_task),
+        _page(_beside(tasks.router, tasks.list_tasks), TaskQuery),
+        _page(_beside(events.router, events.list_events), FeedQuery),
     ]
+
+
+def _task_id(scope: Scope) -> str | None:
+    """Of one task, without parameters."""
+    found = None if scope["query_string"] else _ONE.fullmatch(scope["path"])
+    return found[1] if found and _TASK_ID.fullmatch(found[1]) else None
+
+
+async def _one_task(task_id: str, request: Request) -> Response:
+    return await gallery_of(request).answer(task_id, request.headers.get("if-none-match"))
+
+
+def _page(beside: APIRoute, query: type[BaseModel]) -> PlainRoute:
+    """A page, if nothing is wrong with the query; what is, FastAPI tells."""
+    sets = {name for name, field in query.model_fields.items() if get_origin(field.annotation) is tuple}
+
+    def find(scope: Scope) -> BaseModel | None:
+        if scope["path"] != beside.path_format:
+            return None
+        params = QueryParams(scope["query_string"])
+        given = {name: params.getlist(name) if name in sets else params[name] for name in params}
+        try:
+            return query.model_validate(given)
+        except ValidationError:
+            return None
+
+    return PlainRoute(beside, find, beside.endpoint)
 
 
 def _beside(router: APIRouter, endpoint: Callable[..., Any]) -> APIRoute:
