@@ -21,11 +21,12 @@ from typing import Any, cast
 
 from sqlalchemy import event, func, make_url, select
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
 from app.clock import Clock, wall_time
 from app.store import sqlite
+from app.store.driver import say
 from app.store.trouble import unavailable_if_down
 
 Connection = AsyncConnection
@@ -147,8 +148,7 @@ class Database:
 
     def _postgresql_lane(self, size: int) -> _Lane:
         engine = self._postgresql_engine(STATEMENT, pool_size=size, max_overflow=0, pool_timeout=WAIT)
-        reading = engine.execution_options(isolation_level="AUTOCOMMIT")
-        return _Lane(reading, engine, asyncio.Semaphore(size))
+        return _Lane(engine, engine, asyncio.Semaphore(size))
 
     def _postgresql_engine(self, statement: float | None, **pool: Any) -> AsyncEngine:
         limits = {
@@ -164,6 +164,7 @@ class Database:
         }
         return _new_engine(
             make_url(self.url).difference_update_query([PGBOUNCER]),
+            isolation_level="AUTOCOMMIT",  # we begin ourselves: `transaction`
             connect_args={
                 "timeout": WAIT,
                 # Should the server not even say that time is up.
@@ -178,18 +179,8 @@ class Database:
     async def read(self) -> AsyncIterator[Connection]:
         """A connection to ask with. On PostgreSQL each statement sees the newest commits."""
         with unavailable_if_down():
-            connection = self._lane.reading.connect()  # begins by itself when it is used; there is nothing to commit
-            if self.is_sqlite:
-                async with connection:
-                    yield connection
-                return
-            # SQLAlchemy would start a task to close it, so that nothing can cancel that: half of a read's cost. Closing
-            # waits for nobody here.
-            await connection.start()
-            try:
+            async with _connected(self._lane.reading) as connection:  # there is nothing to commit
                 yield connection
-            finally:
-                await connection.close()
 
     def at_once(self) -> AbstractAsyncContextManager[Connection]:
         """On PostgreSQL: a connection to write with, each of whose statements commits by itself."""
@@ -204,7 +195,8 @@ class Database:
         """
         with unavailable_if_down():
             async with self._writer() as connection:
-                await connection.execution_options(durable=durable)
+                if self.is_sqlite:
+                    await connection.execution_options(durable=durable)
                 connection.info.update(rings=set(), afterwards=[])
                 async with self.transaction(connection):
                     yield connection
@@ -219,7 +211,7 @@ class Database:
         async with asyncio.timeout(WAIT):
             await lane.turns.acquire()
         try:
-            async with lane.writing.connect() as connection:
+            async with _connected(lane.writing) as connection:
                 yield connection
         finally:
             lane.turns.release()
@@ -239,20 +231,27 @@ class Database:
     @asynccontextmanager
     async def transaction(self, connection: Connection) -> AsyncIterator[None]:
         """A transaction on this connection of ``engine``."""
-        transaction = await self._begin(connection)
+        await self._begin(connection)
         try:
             yield
-            await transaction.commit()
+            await (connection.commit() if self.is_sqlite else say(connection, "COMMIT"))
         except BaseException:
-            await transaction.rollback()
+            if self.is_sqlite:
+                await connection.rollback()
+            elif not connection.invalidated:
+                await say(connection, "ROLLBACK")
             raise
 
-    async def _begin(self, connection: Connection) -> AsyncTransaction:
-        """Begin; while another process writes to the same SQLite file, try again, up to WAIT seconds."""
+    async def _begin(self, connection: Connection) -> None:
+        """On SQLite: while another process writes to the same file, try again, up to WAIT seconds."""
+        if not self.is_sqlite:
+            await say(connection, "BEGIN")
+            return
         give_up = asyncio.get_running_loop().time() + WAIT
         while True:
             try:
-                return await connection.begin()
+                await connection.begin()
+                return
             except OperationalError as error:
                 if "locked" not in str(error.orig) or asyncio.get_running_loop().time() > give_up:
                     raise
@@ -282,6 +281,23 @@ class Database:
     async def close(self) -> None:
         for engine in self.engines:
             await engine.dispose()
+
+
+@asynccontextmanager
+async def _connected(engine: AsyncEngine) -> AsyncIterator[Connection]:
+    """A connection from the pool; it begins no transaction on PostgreSQL."""
+    connection = engine.connect()
+    if engine.dialect.name == "sqlite":
+        async with connection:
+            yield connection
+        return
+    # SQLAlchemy would start a task to close it, so that nothing can cancel that: half of a read's cost. Closing waits
+    # for nobody here.
+    await connection.start()
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 def _milliseconds(seconds: float) -> str:

@@ -90,16 +90,18 @@ class Writer:
     async def write(self, *names: str) -> None:
         if not self.written:
             self.connection = await self._stack.enter_async_context(self.database.engine.connect())
+            await self._stack.enter_async_context(self.database.transaction(self.connection))
         await events.add(self.connection, [event(name) for name in names])
         self.written += names
 
     async def commit(self) -> list[str]:
-        await self.connection.commit()
         await self._stack.aclose()
         return self.written
 
     async def roll_back(self) -> None:
-        await self._stack.aclose()
+        undo = ZeroDivisionError()
+        with suppress(ZeroDivisionError):
+            await self._stack.__aexit__(type(undo), undo, None)
 
 
 # -- commits out of order
@@ -213,8 +215,6 @@ async def test_a_frozen_writer_holds_readers_up_only_until_its_transaction_is_en
     assert reader.names == ["before", "after"]
     with pytest.raises(DBAPIError):
         await frozen.commit()
-    await frozen.connection.invalidate()
-    await frozen.roll_back()
 
 
 @on_postgresql

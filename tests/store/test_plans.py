@@ -178,6 +178,7 @@ async def scans(service: Service, said: Said) -> dict[str, list[str]]:
     async with service.database.engine.connect() as connection:
         sqlite = service.database.is_sqlite
         if not sqlite:
+            await connection.execute(text("BEGIN"))
             await connection.execute(text("SET LOCAL enable_seqscan = off"))
             await connection.execute(text("SET LOCAL jit = off"))
             large = ", ".join(f"'{name}'" for name in LARGE)
@@ -195,7 +196,7 @@ async def scans(service: Service, said: Said) -> dict[str, list[str]]:
             shapes.add("\n    ".join([_short(statement), *ways]))
             if read:
                 found[statement] = read
-        await connection.rollback()  # other tests use these tables after us
+        await connection.execute(text("ROLLBACK"))  # other tests use these tables after us
     if folder := os.environ.get("PLANS"):
         file = Path(folder, f"{service.database.engine.dialect.name}.txt")
         await asyncio.to_thread(file.write_text, "\n".join(sorted(shapes)) + "\n")
