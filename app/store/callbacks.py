@@ -11,12 +11,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, bindparam, delete, literal_column, select, text, update
 
 from app.store.engine import Connection
+from app.store.kept import Kept
 from app.store.many import add_rows, among
 from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
 from app.store.pages import KEPT, ListingById, Page, Wanted
 
 _CALLBACKS = table_of(CallbackRow)
-_SEEN = (
+_SEEN = Kept(
     select(_CALLBACKS.c.signed, _CALLBACKS.c.said).where(among(_CALLBACKS.c.signed, "signed")).order_by(_CALLBACKS.c.id)
 )
 
@@ -84,19 +85,18 @@ async def hold(connection: Connection, signed: Sequence[str]) -> None:
     if signed and connection.dialect.name == "postgresql":
         # The digest's first 60 bits: should two have them in common, one waits for the other without need.
         numbers = sorted({int(one[:15], 16) for one in signed})
-        await connection.execute(_HOLD, {"numbers": numbers})
+        await _HOLD.rows(connection, {"numbers": numbers})
 
 
-_HOLD = text("SELECT pg_advisory_xact_lock(one) FROM unnest(CAST(:numbers AS bigint[])) AS one")
+_HOLD = Kept(text("SELECT pg_advisory_xact_lock(one) FROM unnest(CAST(:numbers AS bigint[])) AS one"))
 
 
 async def seen(connection: Connection, signed: Sequence[str]) -> dict[str, tuple[str, int]]:
     """For each of these signatures that came before: what was said with it first, and how often it came."""
-    rows = await connection.execute(_SEEN, {"signed": list(signed)})
     found: dict[str, tuple[str, int]] = {}
-    for row in rows:
-        first, times = found.get(row.signed, (row.said, 0))
-        found[row.signed] = (first, times + 1)
+    for row in await _SEEN.rows(connection, {"signed": list(signed)}):
+        first, times = found.get(row["signed"], (row["said"], 0))
+        found[row["signed"]] = (first, times + 1)
     return found
 
 
@@ -104,8 +104,7 @@ async def remembered(connection: Connection, task_ids: Sequence[str]) -> list[St
     """Accepted callbacks about tasks that were not registered when they came, in the order in which they came."""
     if not task_ids:
         return []
-    rows = await connection.execute(_REMEMBERED, {"ids": list(task_ids)})
-    return [Stored(**row._mapping) for row in rows]
+    return [Stored(**row) for row in await _REMEMBERED.rows(connection, {"ids": list(task_ids)})]
 
 
 async def accepted(connection: Connection, task_id: str) -> list[Stored]:
@@ -137,7 +136,7 @@ async def buried(connection: Connection, task_ids: Sequence[str], *, now: dateti
     """Those of the tasks that were deleted and must not come back by themselves yet."""
     if not task_ids:
         return set()
-    return set((await connection.execute(_BURIED, {"ids": list(task_ids), "now": now})).scalars())
+    return {row["task_id"] for row in await _BURIED.rows(connection, {"ids": list(task_ids), "now": now})}
 
 
 async def erase(connection: Connection, task_id: str) -> None:
@@ -188,14 +187,16 @@ _SHOWN: list[Any] = [
     _CALLBACKS.c.forget_at.is_(None).label("known"),
 ]
 
-_REMEMBERED = (
+_REMEMBERED = Kept(
     select(*_SHOWN)
     .where(among(_CALLBACKS.c.task_id, "ids"), _CALLBACKS.c.verdict == ACCEPTED, _CALLBACKS.c.forget_at.is_not(None))
     .order_by(_CALLBACKS.c.id)
 )
 _TOMBSTONES = table_of(TombstoneRow)
-_BURIED = select(_TOMBSTONES.c.task_id).where(
-    among(_TOMBSTONES.c.task_id, "ids"), _TOMBSTONES.c.until > bindparam("now")
+_BURIED = Kept(
+    select(_TOMBSTONES.c.task_id).where(
+        among(_TOMBSTONES.c.task_id, "ids"), _TOMBSTONES.c.until > bindparam("now", None, _TOMBSTONES.c.until.type)
+    )
 )
 
 

@@ -63,7 +63,7 @@ async def add(
     if not wanted:
         await add_rows(connection, _EVENTS, events)
         return
-    stored = {row.id: row.seq for row in await add_rows(connection, _EVENTS, events, _telling_places)}
+    stored = {row["id"]: row["seq"] for row in await add_rows(connection, _EVENTS, events, _telling_places)}
     by_id = {one["id"]: one for one in told}
     await deliveries.queue(connection, [(to, by_id[id_] | {"seq": stored[id_]}) for id_, to in wanted])
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ARRAY, JSON, BindParameter, ColumnElement, String, Table, Text, bindparam, func, select
+from sqlalchemy import ARRAY, JSON, BindParameter, ColumnElement, String, Table, Text, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
 
+from app.store.driver import Rows
 from app.store.engine import Connection
+from app.store.kept import Kept, rows_of
 
 INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """Each engine's own INSERT, which knows ON CONFLICT."""
@@ -35,7 +38,7 @@ async def add_rows(
     table: Table,
     rows: Sequence[Mapping[str, Any]],
     finish: Callable[[Any], Any] = plainly,
-) -> Any:
+) -> Rows:
     """Add rows, all of the same columns, in this order; what came back. ``finish``: a function of a module, which adds
     to the INSERT what is to be done on a conflict and what is to come back.
 
@@ -43,23 +46,61 @@ async def add_rows(
     value for itself than to store them.
     """
     if connection.dialect.name == "sqlite":
-        return await connection.execute(finish(sqlite.insert(table)), rows)
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
+        return rows_of(await connection.execute(finish(sqlite.insert(table)), rows))
+    columns = _columns(rows)
     alike = [name for name, values in columns.items() if values.count(values[0]) == len(values)]
     if len(alike) == len(columns):
         alike = alike[1:]  # something has to say how many rows there are
     given = columns | {name: columns[name][0] for name in alike}
-    return await connection.execute(_insert(table, tuple(columns), frozenset(alike), finish), given)
+    return await _insert(table, tuple(columns), frozenset(alike), finish).rows(connection, given)
+
+
+async def change_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Set columns, the same of each row; those of the primary key say which row it is."""
+    if connection.dialect.name == "sqlite":
+        await connection.execute(
+            _update_one(table, tuple(rows[0])), [{f"new_{k}": v for k, v in row.items()} for row in rows]
+        )
+    else:
+        await _update(table, tuple(rows[0])).rows(connection, _columns(rows))
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 @lru_cache(maxsize=500)
-def _insert(table: Table, names: tuple[str, ...], alike: frozenset[str], finish: Callable[[Any], Any]) -> Any:
-    # Texts without their length and collation: PostgreSQL would cut too long ones short.
-    types = {name: Text() if isinstance(table.c[name].type, String) else table.c[name].type for name in names}
-    lists = [bindparam(name, type_=ARRAY(types[name])) for name in names if name not in alike]
-    new = func.unnest(*lists).table_valued(*(one.key for one in lists)).render_derived()
+def _insert(table: Table, names: tuple[str, ...], alike: frozenset[str], finish: Callable[[Any], Any]) -> Kept:
+    types = _types(table, names)
+    new = _unnested(types, [name for name in names if name not in alike])
     values = [bindparam(name, type_=types[name]) if name in alike else new.c[name] for name in names]
-    return finish(postgresql.insert(table).from_select(names, select(*values).select_from(new)))
+    return Kept(finish(postgresql.insert(table).from_select(names, select(*values).select_from(new))))
+
+
+@lru_cache(maxsize=500)
+def _update(table: Table, names: tuple[str, ...]) -> Kept:
+    new = _unnested(_types(table, names), names)
+    these = [column == new.c[column.name] for column in table.primary_key]
+    changed = {name: new.c[name] for name in names if not table.c[name].primary_key}
+    return Kept(update(table).where(*these).values(changed))
+
+
+@lru_cache(maxsize=500)
+def _update_one(table: Table, names: tuple[str, ...]) -> Any:
+    new: dict[str, BindParameter[Any]] = {name: bindparam(f"new_{name}") for name in names}
+    these = [column == new[column.name] for column in table.primary_key]
+    return update(table).where(*these).values({name: new[name] for name in names if not table.c[name].primary_key})
+
+
+def _types(table: Table, names: Iterable[str]) -> dict[str, TypeEngine[Any]]:
+    """Texts without their length and collation: PostgreSQL would cut too long ones short."""
+    return {name: Text() if isinstance(table.c[name].type, String) else table.c[name].type for name in names}
+
+
+def _unnested(types: Mapping[str, TypeEngine[Any]], names: Iterable[str]) -> Any:
+    """Rows made of lists, the parameters of these names."""
+    lists = [bindparam(name, type_=ARRAY(types[name])) for name in names]
+    return func.unnest(*lists).table_valued(*(one.key for one in lists)).render_derived()
 
 
 class _Among(FunctionElement[Any]):

@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, select, text, update
 from app.core.deliveries import Subscription, Wanted
 from app.core.public import time_text
 from app.store.engine import Connection
+from app.store.kept import Kept
 from app.store.many import upsert
 from app.store.models import table_of
 from app.store.models_webhooks import SubscriptionRow
@@ -20,9 +21,9 @@ _ROWS = table_of(SubscriptionRow)
 # Any number that nothing else locks.
 _LOCK = 7_305_114_830
 _LOCK_ALONE = text(f"SELECT pg_advisory_xact_lock({_LOCK})")
-_LOCK_TOGETHER = text(f"SELECT pg_advisory_xact_lock_shared({_LOCK})")
-_LISTENING = select(_ROWS.c.subscription_id, _ROWS.c.types, _ROWS.c.app_id, _ROWS.c.labels).where(
-    _ROWS.c.disabled_at.is_(None)
+_LOCK_TOGETHER = Kept(text(f"SELECT pg_advisory_xact_lock_shared({_LOCK})"))
+_LISTENING = Kept(
+    select(_ROWS.c.subscription_id, _ROWS.c.types, _ROWS.c.app_id, _ROWS.c.labels).where(_ROWS.c.disabled_at.is_(None))
 )
 
 
@@ -39,15 +40,15 @@ async def change(connection: Connection) -> None:
 async def keep(connection: Connection) -> None:
     """Keep subscriptions from being changed by callers until the commit. Before any row of them is locked."""
     if connection.dialect.name == "postgresql":
-        await connection.execute(_LOCK_TOGETHER)
+        await _LOCK_TOGETHER.rows(connection, {})
 
 
 async def listening(connection: Connection) -> list[tuple[str, Wanted]]:
     """What each enabled subscription wants; it stays so until the commit."""
     await keep(connection)
     return [
-        (row.subscription_id, Wanted(types=frozenset(row.types), app_id=row.app_id, labels=row.labels))
-        for row in await connection.execute(_LISTENING)
+        (row["subscription_id"], Wanted(types=frozenset(row["types"]), app_id=row["app_id"], labels=row["labels"]))
+        for row in await _LISTENING.rows(connection, {})
     ]
 
 

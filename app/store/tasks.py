@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, literal_column, select, update
+from sqlalchemy import bindparam, delete, literal_column, select
 
 from app.core.recording import (
     Attention,
@@ -18,7 +18,7 @@ from app.core.recording import (
 )
 from app.store.engine import Connection
 from app.store.kept import Kept
-from app.store.many import INSERT, add_rows, among, upsert
+from app.store.many import INSERT, add_rows, among, change_rows, upsert
 from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
 from app.store.rows import (
     STAMP_COLUMNS,
@@ -43,7 +43,7 @@ async def add_tasks(connection: Connection, tasks: Sequence[Task]) -> set[str]:
         return set()
     # In one order everywhere, so that two batches with the same ids cannot wait for each other in a circle.
     rows = [task_values(task) for task in sorted(tasks, key=lambda task: task.task_id)]
-    created = set((await add_rows(connection, _TASKS, rows, _telling_new_ones)).scalars())
+    created = {row["task_id"] for row in await add_rows(connection, _TASKS, rows, _telling_new_ones)}
     await _add_labels(connection, [task for task in tasks if task.task_id in created])
     return created
 
@@ -58,8 +58,8 @@ async def _add_labels(connection: Connection, tasks: Iterable[Task]) -> None:
 
 async def find_tasks(connection: Connection, task_ids: Sequence[str], *, lock: bool = False) -> dict[str, Task]:
     """Those of the tasks that exist, without their files; ``lock`` keeps other writers off until the commit."""
-    rows = (await connection.execute(_LOCK_THESE if lock else _THESE, {"ids": list(task_ids)})).all()
-    return {row.task_id: to_task(row) for row in rows}
+    rows = await (_LOCK_THESE if lock else _THESE).rows(connection, {"ids": list(task_ids)})
+    return {row["task_id"]: to_task(row) for row in rows}
 
 
 async def find_task(
@@ -101,7 +101,7 @@ async def find_files(
 
 async def save_task(connection: Connection, before: Task, after: Task) -> None:
     """Write what changed of a task and its files."""
-    await connection.execute(_UPDATE, {"id": after.task_id, **task_values(after)})
+    await change_rows(connection, _TASKS, [task_values(after)])
     await save_files(connection, before, after)
     if before.labels != after.labels:
         await connection.execute(delete(LabelRow).where(LabelRow.task_id == after.task_id))
@@ -119,12 +119,11 @@ async def save_tasks(connection: Connection, moves: Sequence[tuple[Task, Task]])
     told, tasks = [], []
     for before, after in moves:
         if beside_told(after) != beside_told(before):
-            tasks.append({"id": after.task_id, **task_values(after)})
+            tasks.append(task_values(after))
         elif after.told != before.told:
-            told.append({"id": after.task_id, "told": told_values(after.told)})
-    for statement, rows in ((_UPDATE_TOLD, told), (_UPDATE_MANY, tasks)):
-        if rows:
-            await connection.execute(statement, rows)
+            told.append({"task_id": after.task_id, "told": told_values(after.told)})
+    for rows in filter(None, (told, tasks)):
+        await change_rows(connection, _TASKS, rows)
     files = [file_values(after, file) for before, after in moves for file in _changed(before, after)]
     if files:
         await add_rows(connection, _FILES, files, _or_change)
@@ -203,27 +202,24 @@ async def erase_task(connection: Connection, task: Task) -> None:
 
 async def lift_tombstones(connection: Connection, task_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Remove these tasks' tombstones; their versions and claim numbers go on from the ones returned."""
-    found = await connection.execute(_LIFT, {"ids": list(task_ids)})
-    return {row.task_id: (row.version, row.claim_no) for row in found}
+    found = await _LIFT.rows(connection, {"ids": list(task_ids)})
+    return {row["task_id"]: (row["version"], row["claim_no"]) for row in found}
 
 
 # Statements of every poll and callback are built once: building them took longer than running them.
 
 _ONE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id == bindparam("id"))
 _LOCK_ONE = _ONE.with_for_update(of=_TASKS)
-_THESE = select(*TASK_COLUMNS).select_from(TASKS).where(among(_TASKS.c.task_id, "ids"))
+_FIND = select(*TASK_COLUMNS).select_from(TASKS).where(among(_TASKS.c.task_id, "ids"))
+_THESE, _LOCK_THESE = Kept(_FIND), Kept(_FIND.order_by(_TASKS.c.task_id).with_for_update(of=_TASKS))
 _STAMPS = Kept(select(*STAMP_COLUMNS).where(among(_TASKS.c.task_id, "ids")))
-_LOCK_THESE = _THESE.order_by(_TASKS.c.task_id).with_for_update(of=_TASKS)
 _THESE_FILES = select(_FILES).where(among(_FILES.c.task_id, "tasks"), among(_FILES.c.file_id, "files"))
 _ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))
 _ITS_FIRST_FILES = _ITS_FILES.order_by(_FILES.c.began_at.nulls_last(), _FILES.c.file_id).limit(bindparam("at_most"))
-_UPDATE = update(_TASKS).where(_TASKS.c.task_id == bindparam("id"))
-_UPDATE_TOLD = _UPDATE.values(told=bindparam("told"))
-_UPDATE_MANY = _UPDATE.values({one.name: bindparam(one.name) for one in _TASKS.columns if one.name != "task_id"})
 
 
 _TOMBSTONES = table_of(TombstoneRow)
-_LIFT = (
+_LIFT = Kept(
     delete(_TOMBSTONES)
     .where(among(_TOMBSTONES.c.task_id, "ids"))
     .returning(_TOMBSTONES.c.task_id, _TOMBSTONES.c.version, _TOMBSTONES.c.claim_no)
