@@ -8,7 +8,7 @@ poll can confirm any more, they are the best evidence there is (`weigh`), and ``
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -114,8 +114,10 @@ def _with_notice(known: tuple[Notice, ...], told: tuple[str, str] | None, *, at:
     return tuple(sorted(newest, key=lambda one: (one.first_at, one.code, one.detail)))
 
 
-def _with_files(task: Task, told: Iterable[SeenFile], *, at: datetime) -> Task:
+def _with_files(task: Task, told: Collection[SeenFile], *, at: datetime) -> Task:
     """With files that only callbacks told of; one that polls told of stays as it is."""
+    if not told:
+        return task
     files, counts = dict(task.files), Counter(task.file_counts)
     for seen in told:
         old = files.get(seen.file_id)
@@ -140,17 +142,19 @@ def hurry(task: Task, callback: Callback | None, *, now: datetime) -> tuple[Task
 
     However many callbacks come, they cost a few polls: a burst at once, then one a minute; for chatter one in ten.
     """
-    planned, told = task.polling.next_poll_at, task.told
+    planned, until = task.polling.next_poll_at, task.told.hurries_until
     if callback is not None and (callback.event in CHATTER or (callback.images and not callback.media)):
         last = task.polling.last_polled_at
         at = max(now, min(last or now, now) + CHATTER_EVERY)
     else:
         burst = HURRIES_AT_ONCE * HURRY_EVERY
-        used_until = min(max(now, told.hurries_until or now), now + burst) + HURRY_EVERY
-        at, told = max(now, used_until - burst), replace(told, hurries_until=used_until)
+        until = min(max(now, until or now), now + burst) + HURRY_EVERY
+        at = max(now, until - burst)
     if at > now and planned is not None and planned <= at:
         return task, None
-    return replace(task, told=told), at
+    if until == task.told.hurries_until:
+        return task, at
+    return replace(task, told=replace(task.told, hurries_until=until)), at
 
 
 def weigh(task: Task, callbacks: Sequence[Callback]) -> Task:

@@ -10,6 +10,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -78,7 +79,7 @@ class WireDetail(BaseModel, frozen=True):
     media_track_type: Positive = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Letter:
     """A callback as it arrived: what it claims, the three values that are signed, and its text."""
 
@@ -91,12 +92,12 @@ class Letter:
     callback: Callback
     text: str
 
-    @property
+    @cached_property
     def signed(self) -> str:
         """A digest of what the signature vouches for."""
         return _digest(json.dumps([self.app_id, self.timestamp, self.nonce, (self.signature or "").lower()]))
 
-    @property
+    @cached_property
     def said(self) -> str:
         """A digest of all it says."""
         return _digest(self.text)

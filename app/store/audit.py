@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from app.store.engine import Connection
-from app.store.many import add_rows
+from app.store.many import put_rows
 from app.store.models import table_of
 from app.store.models_audit import AuditRow
 from app.store.pages import KEPT, ListingById, Page, Wanted
@@ -52,7 +52,7 @@ async def add(connection: Connection, **line: Any) -> int:
 async def add_all(connection: Connection, lines: Sequence[dict[str, Any]]) -> None:
     """Keep lines, of which nobody needs the ids."""
     if lines:
-        await add_rows(connection, _AUDIT, lines)
+        await put_rows(connection, _AUDIT, lines)
 
 
 async def tell(connection: Connection, id_: int, details: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, delete, literal_column,
 
 from app.store.engine import Connection
 from app.store.kept import Kept
-from app.store.many import add_rows, among
+from app.store.many import among, put_rows, send
 from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
 from app.store.pages import KEPT, ListingById, Page, Wanted
 
@@ -73,7 +73,7 @@ _RECEIPT = [field.name for field in fields(Receipt)]
 async def add(connection: Connection, receipts: Sequence[Receipt]) -> None:
     """Keep what arrived."""
     if receipts:
-        await add_rows(connection, _CALLBACKS, [{name: getattr(one, name) for name in _RECEIPT} for one in receipts])
+        await put_rows(connection, _CALLBACKS, [{name: getattr(one, name) for name in _RECEIPT} for one in receipts])
 
 
 async def hold(connection: Connection, signed: Sequence[str]) -> None:
@@ -109,6 +109,7 @@ async def remembered(connection: Connection, task_ids: Sequence[str]) -> list[St
 
 async def accepted(connection: Connection, task_id: str) -> list[Stored]:
     """All accepted callbacks about a task, in the order in which they came."""
+    await send(connection)
     rows = await connection.execute(
         _select(CallbackFilter(task_id=(task_id,), verdict=(ACCEPTED,))).order_by(_CALLBACKS.c.id)
     )

@@ -12,7 +12,7 @@ from sqlalchemy import and_, bindparam, exists, func, insert, not_, or_, select,
 from app.core.deliveries import LEASE, Attempt, DeliveryStatus, Subscription, Verdict
 from app.store.bell import DELIVERIES, ring
 from app.store.engine import Connection
-from app.store.many import add_rows
+from app.store.many import put_rows
 from app.store.models import table_of
 from app.store.models_webhooks import AttemptRow, DeliveryRow, SubscriptionRow
 from app.store.subscriptions import to_subscription
@@ -29,7 +29,7 @@ def due(connection: Connection) -> None:
 async def queue(connection: Connection, wanted: Iterable[tuple[str, dict[str, Any]]]) -> None:
     """Queue events (each a row with its ``seq``), each for the subscription of this id."""
     rows = [_row(subscription_id, event, at=event["occurred_at"], behind=False) for subscription_id, event in wanted]
-    await add_rows(connection, _ROWS, rows)
+    await put_rows(connection, _ROWS, rows)
     due(connection)
 
 

@@ -49,6 +49,11 @@ STATEMENT = 10.0
 IDLE = 30.0
 """Seconds after which PostgreSQL ends a transaction whose process says nothing more."""
 
+_TOGETHER, _ALONE = (
+    f"SELECT pg_advisory_xact_lock{how}(7305114830)"  # any number that nothing else locks
+    for how in ("_shared", "")
+)
+
 _new_engine = partial(create_async_engine, hide_parameters=True)  # an error ends in the log; values are callers' data
 
 _in_background: ContextVar[bool] = ContextVar("in_background", default=False)
@@ -187,8 +192,10 @@ class Database:
         return self.read()
 
     @asynccontextmanager
-    async def write(self, *, durable: bool = True) -> AsyncIterator[Connection]:
+    async def write(self, *, durable: bool = True, alone: bool = False) -> AsyncIterator[Connection]:
         """A connection in a transaction that commits at the end, or rolls back if an exception passes.
+
+        ``alone``: no other transaction of `write` is under way meanwhile; on SQLite none ever is.
 
         What is not ``durable`` survives the end of this process in any case, but on SQLite it need not survive a
         power cut: for what the provider can be asked again. PostgreSQL makes no difference.
@@ -198,7 +205,7 @@ class Database:
                 if self.is_sqlite:
                     await connection.execution_options(durable=durable)
                 connection.info.update(rings=set(), afterwards=[])
-                async with self.transaction(connection):
+                async with self.transaction(connection, _ALONE if alone else _TOGETHER):
                     yield connection
                 for act in connection.info["afterwards"]:
                     act()
@@ -229,9 +236,9 @@ class Database:
                 await connection.invalidate()
 
     @asynccontextmanager
-    async def transaction(self, connection: Connection) -> AsyncIterator[None]:
-        """A transaction on this connection of ``engine``."""
-        await self._begin(connection)
+    async def transaction(self, connection: Connection, first: str = "") -> AsyncIterator[None]:
+        """A transaction on this connection of ``engine``; ``first``: what PostgreSQL is told with its beginning."""
+        await self._begin(connection, first)
         try:
             yield
             await (connection.commit() if self.is_sqlite else say(connection, "COMMIT"))
@@ -242,10 +249,10 @@ class Database:
                 await say(connection, "ROLLBACK")
             raise
 
-    async def _begin(self, connection: Connection) -> None:
+    async def _begin(self, connection: Connection, first: str) -> None:
         """On SQLite: while another process writes to the same file, try again, up to WAIT seconds."""
         if not self.is_sqlite:
-            await say(connection, "BEGIN")
+            await say(connection, f"BEGIN; {first}")
             return
         give_up = asyncio.get_running_loop().time() + WAIT
         while True:

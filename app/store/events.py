@@ -16,7 +16,7 @@ from app.core.public import Event, event_json
 from app.store import deliveries, subscriptions
 from app.store.bell import EVENTS, ring
 from app.store.engine import Connection
-from app.store.many import add_rows
+from app.store.many import add_rows, put_rows
 from app.store.models import EventRow, table_of
 
 _EVENTS = table_of(EventRow)
@@ -61,7 +61,7 @@ async def add(
         return
     ring(connection, EVENTS)
     if not wanted:
-        await add_rows(connection, _EVENTS, events)
+        await put_rows(connection, _EVENTS, events)
         return
     stored = {row["id"]: row["seq"] for row in await add_rows(connection, _EVENTS, events, _telling_places)}
     by_id = {one["id"]: one for one in told}

@@ -30,7 +30,7 @@ from app.core.schedule import EARLY, Plan, Urgency
 from app.store.bell import POLLS as POLLS_DUE
 from app.store.bell import ring
 from app.store.engine import Connection
-from app.store.many import add_rows, unless_there
+from app.store.many import put_rows, unless_there
 from app.store.models import PollRow, TaskRow, table_of
 
 POLLS = table_of(PollRow)
@@ -162,7 +162,7 @@ async def add(connection: Connection, polls: Sequence[NewPoll], urgency: Urgency
         for poll in sorted(polls, key=lambda poll: poll.task_id)
     ]
     if rows:
-        await add_rows(connection, POLLS, rows, unless_there)
+        await put_rows(connection, POLLS, rows, unless_there)
         ring(connection, POLLS_DUE)
 
 
@@ -189,7 +189,7 @@ async def hurry(connection: Connection, tasks: Sequence[Hurry], urgency: Urgency
         for one in sorted(tasks, key=lambda one: one.task_id)
     ]
     if rows:
-        await add_rows(connection, POLLS, rows, _or_hurry)
+        await put_rows(connection, POLLS, rows, _or_hurry)
         ring(connection, POLLS_DUE)
 
 

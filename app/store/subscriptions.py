@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, select, update
 
 from app.core.deliveries import Subscription, Wanted
 from app.core.public import time_text
@@ -18,34 +18,17 @@ from app.store.models_webhooks import SubscriptionRow
 
 _ROWS = table_of(SubscriptionRow)
 
-# Any number that nothing else locks.
-_LOCK = 7_305_114_830
-_LOCK_ALONE = text(f"SELECT pg_advisory_xact_lock({_LOCK})")
-_LOCK_TOGETHER = Kept(text(f"SELECT pg_advisory_xact_lock_shared({_LOCK})"))
 _LISTENING = Kept(
     select(_ROWS.c.subscription_id, _ROWS.c.types, _ROWS.c.app_id, _ROWS.c.labels).where(_ROWS.c.disabled_at.is_(None))
 )
 
 
-async def change(connection: Connection) -> None:
-    """Keep events from being written until the commit: each comes wholly before the change to come, or after it.
-
-    An event's transaction reads the subscriptions before it commits. Without this, one that read them before a new
-    one was committed could commit after it and would be missed. On SQLite only one transaction writes at a time.
-    """
-    if connection.dialect.name == "postgresql":
-        await connection.execute(_LOCK_ALONE)
-
-
-async def keep(connection: Connection) -> None:
-    """Keep subscriptions from being changed by callers until the commit. Before any row of them is locked."""
-    if connection.dialect.name == "postgresql":
-        await _LOCK_TOGETHER.rows(connection, {})
-
-
 async def listening(connection: Connection) -> list[tuple[str, Wanted]]:
-    """What each enabled subscription wants; it stays so until the commit."""
-    await keep(connection)
+    """What each enabled subscription wants. It stays so until the commit: who changes that, writes alone.
+
+    Else an event whose transaction read the subscriptions before a new one was committed, and committed after it, would
+    be missed.
+    """
     return [
         (row["subscription_id"], Wanted(types=frozenset(row["types"]), app_id=row["app_id"], labels=row["labels"]))
         for row in await _LISTENING.rows(connection, {})

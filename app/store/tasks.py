@@ -18,7 +18,7 @@ from app.core.recording import (
 )
 from app.store.engine import Connection
 from app.store.kept import Kept
-from app.store.many import INSERT, add_rows, among, change_rows, upsert
+from app.store.many import INSERT, add_rows, among, change_rows, put_rows, upsert
 from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
 from app.store.rows import (
     STAMP_COLUMNS,
@@ -53,7 +53,7 @@ async def _add_labels(connection: Connection, tasks: Iterable[Task]) -> None:
         {"task_id": task.task_id, "key": key, "value": value} for task in tasks for key, value in task.labels.items()
     ]
     if rows:
-        await add_rows(connection, _LABELS, rows)
+        await put_rows(connection, _LABELS, rows)
 
 
 async def find_tasks(connection: Connection, task_ids: Sequence[str], *, lock: bool = False) -> dict[str, Task]:
@@ -111,7 +111,7 @@ async def save_task(connection: Connection, before: Task, after: Task) -> None:
 async def save_files(connection: Connection, before: Task, after: Task) -> None:
     """Write what changed of a task's files."""
     if changed := _changed(before, after):
-        await add_rows(connection, _FILES, [file_values(after, file) for file in changed], _or_change)
+        await put_rows(connection, _FILES, [file_values(after, file) for file in changed], _or_change)
 
 
 async def save_tasks(connection: Connection, moves: Sequence[tuple[Task, Task]]) -> None:
@@ -126,7 +126,7 @@ async def save_tasks(connection: Connection, moves: Sequence[tuple[Task, Task]])
         await change_rows(connection, _TASKS, rows)
     files = [file_values(after, file) for before, after in moves for file in _changed(before, after)]
     if files:
-        await add_rows(connection, _FILES, files, _or_change)
+        await put_rows(connection, _FILES, files, _or_change)
 
 
 def _changed(before: Task, after: Task) -> list[File]:

@@ -27,6 +27,7 @@ from app.store import callbacks as store
 from app.store import tasks as task_store
 from app.store.callbacks import ACCEPTED, REPEAT, SUSPICIOUS, CallbackFilter, Receipt, Stored
 from app.store.engine import Connection, Database
+from app.store.many import one_trip
 from app.store.pages import Page
 from app.tracking.hearing import REMEMBER, Heard, Hearing
 from app.tracking.registration import Registration
@@ -176,8 +177,9 @@ class Callbacks:
             if verdict is not None:
                 keep_body = verdict == ACCEPTED and one.letter.task_id not in buried
                 receipts.append(_receipt(one, verdict, known=known, keep_body=keep_body))
-        await store.add(connection, receipts)
-        await self._hearing.hear(connection, tasks, heard, now=now)
+        async with one_trip(connection):
+            await store.add(connection, receipts)
+            await self._hearing.hear(connection, tasks, heard, now=now)
         return judged
 
     async def _judge(self, connection: Connection, batch: list[Arrival]) -> list[str | None]:

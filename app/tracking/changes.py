@@ -18,6 +18,7 @@ from app.store import events as event_store
 from app.store import tasks as store
 from app.store.bell import after_commit
 from app.store.engine import Connection
+from app.store.many import one_trip
 
 log = structlog.get_logger(__name__)
 
@@ -31,16 +32,18 @@ class Changes:
     async def save(self, connection: Connection, before: Task, after: Task, *, source: str, now: datetime) -> Task:
         """Write a task with its next version and its events, in one transaction."""
         after = versioned(before, after, now=now)
-        if after != before:
-            await store.save_task(connection, before, after)
-        if after.version != before.version:
-            await self.tell(connection, [(before, after)], source=source, now=now)
+        async with one_trip(connection):
+            if after != before:
+                await store.save_task(connection, before, after)
+            if after.version != before.version:
+                await self.tell(connection, [(before, after)], source=source, now=now)
         return after
 
     async def save_more(self, connection: Connection, before: Task, after: Task, *, source: str, now: datetime) -> None:
         """Write what `save` does beside the task itself, which has its next version and is written."""
-        await store.save_files(connection, before, after)
-        await self.tell(connection, [(before, after)], source=source, now=now)
+        async with one_trip(connection):
+            await store.save_files(connection, before, after)
+            await self.tell(connection, [(before, after)], source=source, now=now)
 
     async def save_all(
         self,
@@ -56,10 +59,11 @@ class Changes:
         ``beside``: what else is to be told of each of them, and when it happened.
         """
         versions = [(before, versioned(before, after, now=now)) for before, after in moves]
-        await store.save_tasks(connection, versions)
         changed = [(before, after) for before, after in versions if after.version != before.version]
         more = [self.row(event, task, source=source, now=at) for _, task in versions for event, at in beside(task)]
-        await self.tell(connection, changed, source=source, now=now, more=more)
+        async with one_trip(connection):
+            await store.save_tasks(connection, versions)
+            await self.tell(connection, changed, source=source, now=now, more=more)
         return [after for _, after in versions]
 
     async def tell(

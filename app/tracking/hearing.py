@@ -67,7 +67,10 @@ class Hearing:
             if tasks[task_id].tracking is Tracking.EXPIRED:
                 whole = await task_store.find_task(connection, task_id)
                 files[task_id] = dict(whole.files) if whole else {}
-        return {task_id: replace(tasks[task_id], files=files[task_id]) for task_id in sorted(heard)}
+        return {
+            task_id: replace(tasks[task_id], files=files[task_id]) if files[task_id] else tasks[task_id]
+            for task_id in sorted(heard)
+        }
 
     async def evidence(self, connection: Connection, task_id: str) -> list[Callback]:
         """All that callbacks said of a task, oldest first."""

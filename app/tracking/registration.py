@@ -15,6 +15,7 @@ from app.errors import AppConflict, InvalidRequest, Refusal
 from app.store import polls
 from app.store import tasks as store
 from app.store.engine import Connection, Database
+from app.store.many import one_trip
 from app.tracking.audit import NOBODY, Action, Caller, note, note_all
 from app.tracking.changes import Changes
 from app.tracking.hearing import Hearing
@@ -151,19 +152,20 @@ class Registration:
             task_id: replace(task, version=buried[task_id][0] + 1) if task_id in buried else task
             for task_id, task in wanted.items()
         }
-        ids = await store.add_tasks(connection, list(tasks.values()))
-        created = {task_id: task for task_id, task in tasks.items() if task_id in ids}
-        queue = [
-            polls.NewPoll(
-                task_id,
-                task.app_id,
-                claim_no=buried[task_id][1] + polls.CLAIMS_IN_FLIGHT if task_id in buried else 0,
-                closes_at=closes_at if (closes_at := task.window[0]) > now else None,
-            )
-            for task_id, task in created.items()
-        ]
-        await polls.add(connection, queue, urgency, now)
-        await self._changes.tell(connection, [(None, task) for task in created.values()], source=source, now=now)
+        async with one_trip(connection):
+            ids = await store.add_tasks(connection, list(tasks.values()))
+            created = {task_id: task for task_id, task in tasks.items() if task_id in ids}
+            queue = [
+                polls.NewPoll(
+                    task_id,
+                    task.app_id,
+                    claim_no=buried[task_id][1] + polls.CLAIMS_IN_FLIGHT if task_id in buried else 0,
+                    closes_at=closes_at if (closes_at := task.window[0]) > now else None,
+                )
+                for task_id, task in created.items()
+            ]
+            await polls.add(connection, queue, urgency, now)
+            await self._changes.tell(connection, [(None, task) for task in created.values()], source=source, now=now)
         queued = replace(Polling(), next_poll_at=now)
         created = {task_id: replace(task, polling=queued) for task_id, task in created.items()}
         return created | await self._hearing.recall(connection, created, now=now)

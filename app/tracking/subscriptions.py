@@ -103,8 +103,7 @@ class Subscriptions:
             created_at=now,
             updated_at=now,
         )
-        async with self._database.write() as connection:
-            await store.change(connection)
+        async with self._database.write(alone=True) as connection:
             if await store.add(connection, new):
                 if await store.count(connection) > MOST_SUBSCRIPTIONS:
                     raise InvalidRequest(f"there are {MOST_SUBSCRIPTIONS} subscriptions, which is the most")
@@ -135,7 +134,7 @@ class Subscriptions:
         """Set these fields; it holds for deliveries that wait. Raises InvalidRequest, NoSuchSubscription."""
         if "url" in given:
             self._check_url(given["url"])
-        async with self._database.write() as connection:
+        async with self._database.write(alone=True) as connection:
             before = await self._lock(connection, subscription_id)
             after = self._switched(replace(before, **given), enabled)
             if after != before:
@@ -168,7 +167,7 @@ class Subscriptions:
 
     async def delete(self, subscription_id: str, *, by: Caller = NOBODY) -> None:
         """Remove it and cancel what waits. Raises NoSuchSubscription."""
-        async with self._database.write() as connection:
+        async with self._database.write(alone=True) as connection:
             gone = await self._lock(connection, subscription_id)
             await deliveries.cancel(connection, subscription_id)
             await store.remove(connection, subscription_id)
@@ -182,7 +181,7 @@ class Subscriptions:
         secret = self._new_secret() if secret is None else secret
         key = parse_webhook_secret(secret)
         now = self._clock.now()
-        async with self._database.write() as connection:
+        async with self._database.write(alone=True) as connection:
             one = await self._lock(connection, subscription_id)
             kept = [(sealed, until or now + OVERLAP) for sealed, until in one.secrets if until is None or now < until]
             secrets = ((self._box.seal(key), None), *kept[: KEPT_SECRETS - 1])
@@ -192,7 +191,6 @@ class Subscriptions:
         return one, secret
 
     async def _lock(self, connection: Connection, subscription_id: str) -> Subscription:
-        await store.change(connection)
         return _existing(await store.find(connection, subscription_id, lock=True), subscription_id)
 
     # -- sending by hand

@@ -149,8 +149,6 @@ class Webhooks:
     ) -> list[tuple[Subscription, Claim, StoredEvent | None]]:
         async with self._database.write(durable=False) as connection:
             now = self._clock.now()
-            if not all(one.attempt.succeeded for one in batch):
-                await subscription_store.keep(connection)  # an event may be told: before any subscription is locked
             ready = await store.lock_ready(connection, sorted({one.claim.subscription_id for one in batch}), now)
             known = {one.subscription.subscription_id: one.subscription for one in ready}
             if batch:

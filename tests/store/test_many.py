@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from app.store.engine import Database
-from app.store.many import add_rows, among
+from app.store.engine import Connection, Database
+from app.store.many import among, change_rows, one_trip, put_rows, send
 from app.store.models import EventRow, TombstoneRow, table_of
 from app.wiring import Service
 from tests.world import APP, NOON, task_id
@@ -43,7 +45,7 @@ async def stored(database: Database) -> list[dict[str, Any]]:
 )
 async def test_rows_stand_as_they_were_given_in_the_order_given(service: Service, rows: list[dict[str, Any]]) -> None:
     async with service.database.write() as connection:
-        await add_rows(connection, EVENTS, rows)
+        await put_rows(connection, EVENTS, rows)
     assert await stored(service.database) == rows
 
 
@@ -52,15 +54,55 @@ async def test_a_text_that_is_too_long_is_refused_rather_than_cut(service: Servi
     for ids in ([task_id(1), "x" * 17], ["x" * 17]):
         with pytest.raises(DBAPIError, match="too long"):
             async with service.database.write() as connection:
-                await add_rows(connection, TOMBSTONES, [buried(id_) for id_ in ids])
+                await put_rows(connection, TOMBSTONES, [buried(id_) for id_ in ids])
 
 
 async def test_ids_are_found_among_none_one_and_many(service: Service) -> None:
     ids = [task_id(number) for number in range(30)]
     async with service.database.write() as connection:
-        await add_rows(connection, TOMBSTONES, [buried(id_) for id_ in ids])
+        await put_rows(connection, TOMBSTONES, [buried(id_) for id_ in ids])
     statement = select(TOMBSTONES.c.task_id).where(among(TOMBSTONES.c.task_id, "ids")).order_by(TOMBSTONES.c.task_id)
     for wanted in ([], ids[3:4], ids[5:25]):
         async with service.database.read() as connection:
             found = (await connection.execute(statement, {"ids": [*wanted, "nowhere"]})).scalars().all()
         assert found == wanted
+
+
+async def untils(connection: Connection) -> dict[str, datetime]:
+    rows = await connection.execute(select(TOMBSTONES.c.task_id, TOMBSTONES.c.until))
+    return {row.task_id: row.until for row in rows}
+
+
+async def test_rows_change_as_their_keys_say(service: Service) -> None:
+    async with service.database.write() as connection:
+        await put_rows(connection, TOMBSTONES, [buried(task_id(number)) for number in range(3)])
+        later = [{"task_id": task_id(number), "until": NOON + timedelta(hours=number)} for number in (2, 1, 7)]
+        await change_rows(connection, TOMBSTONES, later)
+        assert await untils(connection) == {task_id(n): NOON + timedelta(hours=n) for n in range(3)}
+
+
+async def test_what_is_put_in_one_trip_is_written_together_or_not_at_all(service: Service) -> None:
+    with suppress(ZeroDivisionError):
+        async with service.database.write() as connection, one_trip(connection):
+            await put_rows(connection, EVENTS, [event(1)])
+            1 / 0  # noqa: B018
+    assert await stored(service.database) == []
+    async with service.database.write() as connection:
+        await put_rows(connection, TOMBSTONES, [buried(task_id(1))])
+        async with one_trip(connection):
+            await put_rows(connection, EVENTS, [event(1), event(2)])
+            await change_rows(connection, TOMBSTONES, [{"task_id": task_id(1), "until": NOON + timedelta(days=1)}])
+            await put_rows(connection, TOMBSTONES, [buried(task_id(2))])
+        await put_rows(connection, EVENTS, [event(3)])
+        assert await untils(connection) == {task_id(1): NOON + timedelta(days=1), task_id(2): NOON}
+    assert [one["id"] for one in await stored(service.database)] == ["evt_1", "evt_2", "evt_3"]
+
+
+async def test_what_waits_for_the_end_of_a_trip_is_sent_for_who_reads_it(service: Service) -> None:
+    async with service.database.write() as connection, one_trip(connection):
+        await put_rows(connection, TOMBSTONES, [buried(task_id(1))])
+        await send(connection)
+        assert set(await untils(connection)) == {task_id(1)}
+        await put_rows(connection, TOMBSTONES, [buried(task_id(2))])
+    async with service.database.read() as connection:
+        assert set(await untils(connection)) == {task_id(1), task_id(2)}
