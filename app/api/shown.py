@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request, Response
+from pydantic_core import to_json
 
 from app.api.etags import matches, tag
-from app.api.task_schemas import TaskOut
 from app.core.public import Json, task_json, task_with_files_json
 from app.core.recording import Task
 from app.store.rows import Stamp
@@ -77,9 +77,8 @@ class Gallery:
 
 
 def show(task: Task, stamp: Stamp | None = None, *, with_files: bool = True) -> Shown:
-    """A task, with the first of its files or without."""
-    told = task_with_files_json(task) if with_files else task_json(task)
-    return Shown(stamp, task.version, TaskOut(**told).model_dump_json(exclude_unset=True).encode())
+    """A task, with the first of its files or without: as TaskOut describes it."""
+    return Shown(stamp, task.version, to_json(task_with_files_json(task) if with_files else task_json(task)))
 
 
 def page(items: Sequence[bytes], rest: Json) -> Response:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Dialect
+from sqlalchemy import ARRAY, CursorResult, Dialect
+from sqlalchemy.types import TypeEngine
 
 from app.store.driver import Rows, ask
 from app.store.engine import Connection
@@ -47,5 +48,16 @@ def _write(statement: Any, dialect: Dialect) -> Any:
     compiled: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     for name, *_, type_ in compiled._result_columns:
         assert type_.dialect_impl(dialect).result_processor(dialect, None) is None, f"{name} needs SQLAlchemy"
-    own, processors = compiled.params, compiled._bind_processors
-    return str(compiled), [(name, processors.get(name), own[name]) for name in compiled.positiontup]
+    own = compiled.params
+    # Those of an IN, one for each value of its list, are texts and numbers.
+    to_driver = {name: _processor(bind.type, dialect) for name, bind in compiled.binds.items()}
+    return str(compiled), [(name, to_driver.get(name), own[name]) for name in compiled.positiontup]
+
+
+def _processor(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """What makes a value of this type what the driver takes; None: it is that already."""
+    if not isinstance(type_, ARRAY):
+        return type_.dialect_impl(dialect).bind_processor(dialect)
+    if (one := _processor(type_.item_type, dialect)) is None:
+        return None  # SQLAlchemy would look at each value whether it is a list itself
+    return lambda values: [one(value) for value in values]

@@ -46,19 +46,19 @@ async def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[
     """
     if connection.dialect.name == "sqlite":
         return rows_of(await connection.execute(finish(sqlite.insert(table)), rows))
-    return await _in_one((_Shape(table, tuple(rows[0]), finish),)).rows(connection, _lists(0, rows))
+    return await _write(connection, [_shaped(table, rows, finish)])
 
 
 async def put_rows(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], finish: Finish = plainly
 ) -> None:
     """The same, if nothing is to come back; within `one_trip` at its end."""
-    await _put(connection, _Shape(table, tuple(rows[0]), finish), rows)
+    await _put(connection, table, rows, finish)
 
 
 async def change_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Set columns, the same of each row, whose primary key says which it is; within `one_trip` at its end."""
-    await _put(connection, _Shape(table, tuple(rows[0]), None), rows)
+    await _put(connection, table, rows, None)
 
 
 @asynccontextmanager
@@ -79,63 +79,88 @@ async def send(connection: Connection) -> None:
     """Write what waits for the end of `one_trip`, for somebody is to read it."""
     if waiting := connection.info.get(_WAITING):
         connection.info[_WAITING] = []
-        given = {name: value for n, (_, rows) in enumerate(waiting) for name, value in _lists(n, rows).items()}
-        await _in_one(tuple(shape for shape, _ in waiting)).rows(connection, given)
+        await _write(connection, waiting)
 
 
 _WAITING = "waiting"
 
 
-async def _put(connection: Connection, shape: _Shape, rows: Sequence[Mapping[str, Any]]) -> None:
+async def _put(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], finish: Finish | None) -> None:
     if connection.dialect.name == "sqlite":
-        await connection.execute(*shape.for_sqlite(rows))
+        statement = finish(sqlite.insert(table)) if finish else _change(table, tuple(rows[0]))
+        await connection.execute(
+            statement, rows if finish else [{f"new_{k}": v for k, v in row.items()} for row in rows]
+        )
     elif _WAITING in connection.info:
-        connection.info[_WAITING].append((shape, rows))
+        connection.info[_WAITING].append(_shaped(table, rows, finish))
     else:
-        await _in_one((shape,)).rows(connection, _lists(0, rows))
+        await _write(connection, [_shaped(table, rows, finish)])
+
+
+@lru_cache(maxsize=100)
+def _change(table: Table, names: tuple[str, ...]) -> Any:
+    return _changed(table, {name: bindparam(f"new_{name}") for name in names})
+
+
+def _changed(table: Table, new: Mapping[str, Any]) -> Any:
+    these = [column == new[column.name] for column in table.primary_key]
+    return update(table).where(*these).values({k: v for k, v in new.items() if not table.c[k].primary_key})
 
 
 class _Shape(NamedTuple):
-    """What is done with rows of these columns of a table; without ``finish`` they are there and change."""
+    """What PostgreSQL does with rows of a table; without ``finish`` they are there and change. ``alike``: columns with
+    one value for all."""
 
     table: Table
     names: tuple[str, ...]
+    alike: frozenset[str]
     finish: Finish | None
 
-    def for_sqlite(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Any, Sequence[Mapping[str, Any]]]:
-        if self.finish:
-            return self.finish(sqlite.insert(self.table)), rows
-        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in self.names}
-        return self._change(values), [{f"new_{name}": value for name, value in row.items()} for row in rows]
-
-    def for_postgresql(self, number: int) -> Any:
+    def statement(self, number: int) -> Any:
         # Texts without their length and collation: PostgreSQL would cut too long ones short.
         types = {name: self.table.c[name].type for name in self.names}
         plain = {name: Text() if isinstance(type_, String) else type_ for name, type_ in types.items()}
-        lists = [bindparam(f"{name}_{number}", type_=ARRAY(type_)) for name, type_ in plain.items()]
-        new = func.unnest(*lists).table_valued(*self.names, name=f"new_{number}").render_derived()
-        if self.finish:
-            new_rows = select(*(new.c[name] for name in self.names))
-            return self.finish(postgresql.insert(self.table).from_select(self.names, new_rows))
-        return self._change({name: new.c[name] for name in self.names})
+        given = {
+            name: bindparam(f"{name}_{number}", type_=type_ if name in self.alike else ARRAY(type_))
+            for name, type_ in plain.items()
+        }
+        lists = [given[name] for name in self.names if name not in self.alike]
+        rows = func.unnest(*lists).table_valued(*(n for n in self.names if n not in self.alike), name=f"new_{number}")
+        rows = rows.render_derived()
+        new = {name: given[name] if name in self.alike else rows.c[name] for name in self.names}
+        if self.finish is None:
+            return _changed(self.table, new)
+        insert = postgresql.insert(self.table).from_select(self.names, select(*new.values()).select_from(rows))
+        return self.finish(insert)
 
-    def _change(self, new: Mapping[str, Any]) -> Any:
-        these = [column == new[column.name] for column in self.table.primary_key]
-        return (
-            update(self.table).where(*these).values({k: v for k, v in new.items() if not self.table.c[k].primary_key})
-        )
+
+_Shaped = tuple[_Shape, dict[str, Any]]
+"""A shape, and the values of its columns."""
+
+MANY = 100
+"""Rows from which on one value is given where all are alike: it pays, but each such statement is one of its own."""
+
+
+def _shaped(table: Table, rows: Sequence[Mapping[str, Any]], finish: Finish | None) -> _Shaped:
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    alike: dict[str, Any] = {}
+    if len(rows) >= MANY:
+        alike = {name: values[0] for name, values in columns.items() if values.count(values[0]) == len(values)}
+        if len(alike) == len(columns):
+            alike.popitem()  # something has to say how many rows there are
+    return _Shape(table, tuple(columns), frozenset(alike), finish), columns | alike
+
+
+async def _write(connection: Connection, shaped: Sequence[_Shaped]) -> Rows:
+    given = {f"{name}_{number}": value for number, (_, columns) in enumerate(shaped) for name, value in columns.items()}
+    return await _in_one(tuple(shape for shape, _ in shaped)).rows(connection, given)
 
 
 @lru_cache(maxsize=500)
 def _in_one(shapes: tuple[_Shape, ...]) -> Kept:
-    """PostgreSQL's statement for rows of all these shapes; what comes back is what the first returns."""
-    first, *others = (shape.for_postgresql(number) for number, shape in enumerate(shapes))
+    """The statement for rows of all these shapes; what comes back is what the first returns."""
+    first, *others = (shape.statement(number) for number, shape in enumerate(shapes))
     return Kept(first.add_cte(*(one.cte(f"put_{number}") for number, one in enumerate(others))) if others else first)
-
-
-def _lists(number: int, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The values of a shape's parameters."""
-    return {f"{name}_{number}": [row[name] for row in rows] for name in rows[0]}
 
 
 class _Among(FunctionElement[Any]):

@@ -18,7 +18,7 @@ import structlog
 
 from app import metrics
 from app.clock import Clock
-from app.core.recording import Task
+from app.core.recording import Polling, Task
 from app.core.schedule import Urgency
 from app.core.told import CallbackEvent
 from app.errors import CallbackRefused, CallbackUnreadable
@@ -207,7 +207,12 @@ class Callbacks:
         """Register tasks that nobody registered, since a callback shows that they exist."""
         unknown = {
             task_id: Task(
-                task_id=task_id, app_id=one.app_id, registered_at=now, updated_at=now, registered_via="callback"
+                task_id=task_id,
+                app_id=one.app_id,
+                registered_at=now,
+                updated_at=now,
+                registered_via="callback",
+                polling=Polling(next_poll_at=now),
             )
             for one, verdict in zip(batch, judged, strict=True)
             if verdict == ACCEPTED and (task_id := one.letter.task_id or "") not in not_these

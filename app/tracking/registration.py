@@ -143,7 +143,7 @@ class Registration:
     async def create(
         self, connection: Connection, wanted: dict[str, Task], urgency: Urgency, *, source: str, now: datetime
     ) -> dict[str, Task]:
-        """Store those that are not there yet, in the caller's transaction, with their polls and events; these.
+        """Store those that are not there yet, in the caller's transaction, with events and polls due now; these.
 
         A deleted one goes on counting; what callbacks told of one before is applied.
         """
@@ -166,8 +166,6 @@ class Registration:
             ]
             await polls.add(connection, queue, urgency, now)
             await self._changes.tell(connection, [(None, task) for task in created.values()], source=source, now=now)
-        queued = replace(Polling(), next_poll_at=now)
-        created = {task_id: replace(task, polling=queued) for task_id, task in created.items()}
         return created | await self._hearing.recall(connection, created, now=now)
 
     async def _merge(
@@ -204,4 +202,5 @@ def _new_task(wanted: NewTask, app_id: int, *, now: datetime) -> Task:
         updated_at=now,
         started_at=wanted.started_at,
         labels=dict(wanted.labels),
+        polling=Polling(next_poll_at=now),
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
+import pytest
 
 from app.api.plain import PlainRoute
-from app.api.shown import Gallery
-from app.core.recording import Status
+from app.api.shown import Gallery, show
+from app.api.task_schemas import TaskOut
+from app.core.recording import Status, Task
 from app.errors import TaskUnknown
 from app.main import create_app
 from app.wiring import Service
-from tests.world import HandClock, fail, observe, register, seen_file, task_id
+from tests.core.test_shown import FILE, TASK
+from tests.world import APP, NOON, HandClock, fail, observe, register, seen_file, task_id
 
 PATH = f"/v1/tasks/{task_id()}"
 
@@ -104,3 +108,11 @@ async def test_what_was_read_longest_ago_is_forgotten_first(service: Service, cl
     assert shown[2] is shown[0]
     assert await gallery.task(stamps[0]) is shown[0]
     assert await gallery.task(stamps[1]) is not shown[1]
+
+
+@pytest.mark.parametrize("with_files", [True, False])
+def test_a_task_is_shown_as_it_is_described(with_files: bool) -> None:
+    task = replace(TASK, files={"f1": FILE}, file_counts={"uploaded_to_backup": 1})
+    for one in (task, Task(task_id=task_id(), app_id=APP, registered_at=NOON, updated_at=NOON)):
+        shown = show(one, with_files=with_files).body
+        assert TaskOut.model_validate_json(shown).model_dump_json(exclude_unset=True).encode() == shown
