@@ -14,8 +14,9 @@ from sqlalchemy import event, update
 
 from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE
 from app.store import budget as store
+from app.store import driver
 from app.store.budget import Permit
-from app.store.engine import Database
+from app.store.engine import Connection, Database
 from app.store.models_calls import BudgetRow, PermitRow
 from app.wiring import Service
 from tests.world import HandClock
@@ -231,15 +232,24 @@ async def test_one_probe_at_a_time_and_none_too_soon_after_another(database: Dat
     assert await probe()
 
 
-async def test_a_turn_whose_commit_fails_takes_no_place_in_this_process(service: Service) -> None:
-    budget, never, engine = service.budgets[APP], asyncio.Event(), service.database.engine.sync_engine
+async def test_a_turn_whose_commit_fails_takes_no_place_in_this_process(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget, never, sqlite = service.budgets[APP], asyncio.Event(), service.database.engine.sync_engine
 
     def fail(connection: Any) -> None:
         raise RuntimeError("gone")
 
-    event.listen(engine, "commit", fail)
-    for _ in range(LIMIT):
-        with pytest.raises(RuntimeError, match="gone"):
-            await budget.turn(never)
-    event.remove(engine, "commit", fail)
+    async def say(connection: Connection, words: str) -> None:
+        if words == "COMMIT":
+            fail(connection)
+        await driver.say(connection, words)
+
+    event.listen(sqlite, "commit", fail)
+    with monkeypatch.context() as patched:
+        patched.setattr("app.store.engine.say", say)
+        for _ in range(LIMIT):
+            with pytest.raises(RuntimeError, match="gone"):
+                await budget.turn(never)
+    event.remove(sqlite, "commit", fail)
     assert await asyncio.wait_for(budget.turn(never), 3) is not None
