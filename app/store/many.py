@@ -125,8 +125,8 @@ class _Shape(NamedTuple):
             for name, type_ in plain.items()
         }
         lists = [given[name] for name in self.names if name not in self.alike]
-        rows = func.unnest(*lists).table_valued(*(n for n in self.names if n not in self.alike), name=f"new_{number}")
-        rows = rows.render_derived()
+        rows = func.unnest(*lists).table_valued(*(name for name in self.names if name not in self.alike))
+        rows = rows.render_derived(name=f"new_{number}")
         new = {name: given[name] if name in self.alike else rows.c[name] for name in self.names}
         if self.finish is None:
             return _changed(self.table, new)
