@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp
 
 from app.api import (
     apps,
@@ -36,7 +39,12 @@ DOORS = (registration, tasks, files, events, subscriptions, callbacks, statistic
 
 
 class Api(FastAPI):
-    """FastAPI, but its description is whole."""
+    """FastAPI, but its description is whole, and it stands behind our own edge."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Ours, and of the framework's what it needs itself: the edge answers crashes and bounds bodies."""
+        framework = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), problems.ANSWERS)
+        return edge.Edge(plain.Reads(framework) if self.state.service.role != "worker" else framework)
 
     def openapi(self) -> dict[str, Any]:
         """The API's description, made once."""
@@ -58,11 +66,8 @@ def create_app(service: Service) -> FastAPI:
     app = _doors(answers, service.settings.public_url, service.settings.api_contact)
     connect(app, service)
     if answers:
-        app.router.routes[:0] = plain.routes()
         app.router.routes += pages.router.routes
         app.mount("/assets", pages.Assets(), name="assets")
-    problems.add_error_answers(app)
-    app.add_middleware(edge.Edge)
     return app
 
 
