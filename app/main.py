@@ -42,9 +42,12 @@ class Api(FastAPI):
     """FastAPI, but its description is whole, and it stands behind our own edge."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Ours, and of the framework's what it needs itself: the edge answers crashes and bounds bodies."""
-        framework = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), problems.ANSWERS)
-        return edge.Edge(plain.Reads(framework) if self.state.service.role != "worker" else framework)
+        framework = self.framework()
+        return edge.Edge(framework if self.state.service.role == "worker" else plain.Reads(framework))
+
+    def framework(self) -> ASGIApp:
+        """The routes, and of the framework's own layers what they need: the edge answers crashes and bounds bodies."""
+        return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), problems.ANSWERS)
 
     def openapi(self) -> dict[str, Any]:
         """The API's description, made once."""
@@ -60,7 +63,7 @@ class Api(FastAPI):
         return {str(route.operation_id): guard.role for route in routes for guard in guards_of(route)}
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service) -> Api:
     """The application on a service that somebody else opened and will close. A worker answers probes only."""
     answers = service.role != "worker"
     app = _doors(answers, service.settings.public_url, service.settings.api_contact)

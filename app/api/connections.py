@@ -6,7 +6,7 @@ uvicorn bounds neither: its parser keeps a header that does not end, and waits f
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -33,7 +33,7 @@ AT_ONCE = 256 * 1024
 
 
 class Gathering:
-    """A transport that sends what is written in one turn of the event loop at once, at its end.
+    """A transport that sends the answers begun in one turn of the event loop at its end, each in one piece.
 
     uvicorn writes an answer's head and its body one after the other, and each way to the socket, with whoever it wakes
     there, costs as much as making a small answer.
@@ -49,6 +49,9 @@ class Gathering:
 
     def write(self, data: bytes) -> None:
         if not self._held:
+            if not data.startswith(b"HTTP/"):  # of a stream, whose readers shall not wait for each other
+                self._transport.write(data)
+                return
             self._loop.call_soon(self._send)
         self._held.append(data)
         self._size += len(data)
@@ -76,7 +79,7 @@ class Connection(HttpToolsProtocol):
         self._arriving: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(Gathering(transport, self.loop))
+        super().connection_made(cast(asyncio.Transport, Gathering(transport, self.loop)))
         self._start()
 
     def connection_lost(self, exc: Exception | None) -> None:

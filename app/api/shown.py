@@ -50,11 +50,16 @@ class Gallery:
 
     async def tasks(self, stamps: Sequence[Stamp], *, with_files: bool) -> list[bytes]:
         """Tasks, with the first of their files or without; those that were deleted meanwhile are left out."""
-        found = {one.task_id: self._remembered(one, with_files) for one in stamps}
-        if others := {one.task_id: one for one in stamps if found[one.task_id] is None}:
-            for task_id, task in (await self._tasks.get_all(list(others), with_files=with_files)).items():
-                found[task_id] = self._remember(show(task, others[task_id], with_files=with_files), with_files)
-        return [shown.body for shown in found.values() if shown]
+        found = [self._remembered(one, with_files) for one in stamps]
+        if not all(found):
+            others = {one.task_id: one for one, shown in zip(stamps, found, strict=True) if shown is None}
+            tasks = await self._tasks.get_all(list(others), with_files=with_files)
+            made = {
+                task_id: self._remember(show(task, others[task_id], with_files=with_files), with_files)
+                for task_id, task in tasks.items()
+            }
+            found = [shown or made.get(one.task_id) for one, shown in zip(stamps, found, strict=True)]
+        return [shown.body for shown in found if shown is not None]
 
     def _remembered(self, stamp: Stamp, with_files: bool) -> Shown | None:
         key = stamp.task_id, with_files
