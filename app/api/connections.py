@@ -65,7 +65,7 @@ class Gathering:
     def _send(self) -> None:
         held, self._held, self._size = self._held, [], 0
         if held and not self._transport.is_closing():
-            self._transport.write(b"".join(held))
+            self._transport.writelines(held)
 
 
 class Connection(HttpToolsProtocol):

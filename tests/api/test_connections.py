@@ -46,6 +46,9 @@ class Counted:
         Hasty.writes.append(len(data))
         self._transport.write(data)
 
+    def writelines(self, parts: list[bytes]) -> None:
+        self.write(b"".join(parts))
+
 
 # What happens here happens before any database.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
