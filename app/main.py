@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp
 
 from app.api import (
     apps,
@@ -36,7 +39,15 @@ DOORS = (registration, tasks, files, events, subscriptions, callbacks, statistic
 
 
 class Api(FastAPI):
-    """FastAPI, but its description is whole."""
+    """FastAPI, but its description is whole, and it stands behind our own edge."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        framework = self.framework()
+        return edge.Edge(framework if self.state.service.role == "worker" else plain.Reads(framework))
+
+    def framework(self) -> ASGIApp:
+        """The routes, and of the framework's own layers what they need: the edge answers crashes and bounds bodies."""
+        return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), problems.ANSWERS)
 
     def openapi(self) -> dict[str, Any]:
         """The API's description, made once."""
@@ -52,17 +63,14 @@ class Api(FastAPI):
         return {str(route.operation_id): guard.role for route in routes for guard in guards_of(route)}
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service) -> Api:
     """The application on a service that somebody else opened and will close. A worker answers probes only."""
     answers = service.role != "worker"
     app = _doors(answers, service.settings.public_url, service.settings.api_contact)
     connect(app, service)
     if answers:
-        app.router.routes[:0] = plain.routes()
         app.router.routes += pages.router.routes
         app.mount("/assets", pages.Assets(), name="assets")
-    problems.add_error_answers(app)
-    app.add_middleware(edge.Edge)
     return app
 
 

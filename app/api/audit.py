@@ -29,7 +29,7 @@ class AuditQuery(ListQuery):
     before: Annotated[Moment | None, Field(description=BEFORE)] = None
 
     def to_filter(self) -> AuditFilter:
-        return AuditFilter(**self.model_dump(exclude={"limit", "cursor"}, exclude_defaults=True))
+        return AuditFilter(**self.given())
 
 
 class AuditOut(Out):

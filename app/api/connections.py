@@ -6,7 +6,7 @@ uvicorn bounds neither: its parser keeps a header that does not end, and waits f
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -28,6 +28,46 @@ class TooLarge(Exception):
     """The head of a request, or its trailers, are."""
 
 
+AT_ONCE = 256 * 1024
+"""Bytes that an answer, and others in the same turn of the event loop, may have to leave together."""
+
+
+class Gathering:
+    """A transport that sends the answers begun in one turn of the event loop at its end, each in one piece.
+
+    uvicorn writes an answer's head and its body one after the other, and each way to the socket, with whoever it wakes
+    there, costs as much as making a small answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held: list[bytes] = []
+        self._size = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._held:
+            if not data.startswith(b"HTTP/"):  # of a stream, whose readers shall not wait for each other
+                self._transport.write(data)
+                return
+            self._loop.call_soon(self._send)
+        self._held.append(data)
+        self._size += len(data)
+        if self._size > AT_ONCE:
+            self._send()
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        held, self._held, self._size = self._held, [], 0
+        if held and not self._transport.is_closing():
+            self._transport.writelines(held)
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's connection, with bounds. One that is full or too slow is answered, if it can be, and closed."""
 
@@ -39,7 +79,7 @@ class Connection(HttpToolsProtocol):
         self._arriving: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, Gathering(transport, self.loop)))
         self._start()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import structlog
@@ -42,7 +42,7 @@ NO_STORE = "/v1/"
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,64}")
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,64}")
 
 
 class Edge:
@@ -58,10 +58,10 @@ class Edge:
             return
         service: Service = scope["app"].state.service
         clock = service.clock
-        headers = Headers(scope=scope)
-        request_id = headers.get("x-request-id", "")
+        headers = dict(reversed(scope["headers"]))  # the first of a name counts
+        request_id = headers.get(b"x-request-id", b"")
         if not _REQUEST_ID.fullmatch(request_id):
-            request_id = clock.token()
+            request_id = clock.token().encode()
 
         started, status, began_at = False, 0, clock.monotonic()
 
@@ -73,22 +73,22 @@ class Edge:
                 message["headers"] = _complete(message["headers"], scope, request_id)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                refusal = _refusal(scope, headers, keyless=not service.settings.api_keys)
-                await (refusal or self._app)(scope, _limited(receive, _limit(scope)), send_with_id)
-            except ClientDisconnect:
-                # It hung up before its request was here whole: nobody is left to answer, and nothing is wrong with us.
-                structlog.get_logger(__name__).info("client hung up", method=scope["method"], path=scope["path"])
-            except Exception:
-                if started:
-                    raise
-                # The framework's own answer comes from outside: without the request's id, in its answer and in its log.
-                structlog.get_logger(__name__).exception("request crashed", method=scope["method"], path=scope["path"])
-                crashed = problem("internal", "the request failed; the log has more under this request_id")
-                await crashed(scope, receive, send_with_id)
-            finally:
-                _count(scope, status, clock.monotonic() - began_at)
+        context = structlog.contextvars.bind_contextvars(request_id=request_id.decode())
+        try:
+            refusal = _refusal(scope, headers, keyless=not service.settings.api_keys)
+            await (refusal or self._app)(scope, _limited(receive, _limit(scope)), send_with_id)
+        except ClientDisconnect:
+            # It hung up before its request was here whole: nobody is left to answer, and nothing is wrong with us.
+            structlog.get_logger(__name__).info("client hung up", method=scope["method"], path=scope["path"])
+        except Exception:
+            if started:
+                raise
+            structlog.get_logger(__name__).exception("request crashed", method=scope["method"], path=scope["path"])
+            crashed = problem("internal", "the request failed; the log has more under this request_id")
+            await crashed(scope, receive, send_with_id)
+        finally:
+            structlog.contextvars.reset_contextvars(**context)
+            _count(scope, status, clock.monotonic() - began_at)
 
 
 # Looking for them takes longer than counting.
@@ -102,29 +102,30 @@ def _count(scope: Scope, status: int, seconds: float) -> None:
         _seconds(method, route).observe(seconds)
 
 
-def _refusal(scope: Scope, headers: Headers, *, keyless: bool) -> ASGIApp | None:
-    if keyless and (reason := foreign(headers)):
+def _refusal(scope: Scope, headers: Mapping[bytes, bytes], *, keyless: bool) -> ASGIApp | None:
+    if keyless and (reason := foreign(Headers(scope=scope))):
         return problem("forbidden", f"{reason}; a service without API_KEYS answers this machine only")
     if scope["path"] == BATCH and scope["method"] != "POST":  # else "batch" would pass for a task's id, a wrong one
         return problem("method_not_allowed", "Method Not Allowed", headers={"Allow": "POST"})
-    declared = headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > _limit(scope):
+    declared = headers.get(b"content-length", b"0")
+    if declared.isdigit() and int(declared) > _limit(scope):
         return problem("too_large", f"a body may have {_limit(scope)} bytes here")
     of_ours = scope["path"] != CALLBACKS  # the provider's Content-Type is not documented, and not to be trusted
-    if of_ours and scope["method"] in ("POST", "PATCH", "PUT") and _has_body(headers):
-        media = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if not re.fullmatch(r"application/([a-z0-9.-]+\+)?json", media):
+    has_body = declared != b"0" or b"transfer-encoding" in headers
+    if of_ours and has_body and scope["method"] in ("POST", "PATCH", "PUT"):
+        media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if not re.fullmatch(rb"application/([a-z0-9.-]+\+)?json", media):
             return problem("unsupported_media_type", "send Content-Type: application/json")
     return None
 
 
-def _complete(headers: Sequence[Header], scope: Scope, request_id: str) -> list[Header]:
+def _complete(headers: Sequence[Header], scope: Scope, request_id: bytes) -> list[Header]:
     """The headers of an answer, with those of every answer."""
     if scope["path"].startswith(NO_STORE):
         headers = [one for one in headers if one[0] != b"cache-control"]
     given = {name for name, _ in headers}
     own = [one for one in _HEADERS if one[0] not in given]
-    return [*headers, *own, (b"x-request-id", request_id.encode()), *scope.get(LIMITS, ())]
+    return [*headers, *own, (b"x-request-id", request_id), *scope.get(LIMITS, ())]
 
 
 def _template(scope: Scope) -> str:
@@ -152,10 +153,6 @@ def _limited(receive: Receive, limit: int) -> Receive:
         return message
 
     return receive_up_to
-
-
-def _has_body(headers: Headers) -> bool:
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def foreign(headers: Headers) -> str | None:

@@ -29,7 +29,9 @@ def tag(version: int) -> str:
 
 def matches(if_none_match: str | None, version: int) -> bool:
     """Whether the caller has this version already."""
-    return if_none_match is not None and (if_none_match.strip() == "*" or version in versions(if_none_match))
+    if if_none_match is None or if_none_match == tag(version):
+        return if_none_match is not None
+    return if_none_match.strip() == "*" or version in versions(if_none_match)
 
 
 def versions(header: str) -> set[int]:

@@ -12,6 +12,7 @@ import structlog
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import Scope
 
 from app.api.problems import Problem
 from app.settings import ApiKey, Role
@@ -27,9 +28,13 @@ bearer = HTTPBearer(
 )
 
 
-def find_key(keys: Sequence[ApiKey], secret: str) -> ApiKey | None:
-    """The key with this secret, as it stood in a header. Every key is compared, each in constant time."""
-    digest = hashlib.sha256(secret.encode("latin-1")).digest()  # headers are decoded so: these are the bytes sent
+def find_key(keys: Sequence[ApiKey], scope: Scope) -> ApiKey | None:
+    """The key whose secret a request carries. Every key is compared, each in constant time."""
+    authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    scheme, _, secret = authorization.partition(b" ")
+    if scheme.lower() != b"bearer":
+        return None
+    digest = hashlib.sha256(secret.strip()).digest()
     found = None
     for key in keys:
         if hmac.compare_digest(key.sha256, digest):
@@ -37,13 +42,14 @@ def find_key(keys: Sequence[ApiKey], secret: str) -> ApiKey | None:
     return found
 
 
-Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+Described = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+"""Says in the API's description that a key is asked for; `find_key` reads it."""
 
 
-async def is_known(request: Request, credentials: Credentials) -> bool:
+async def is_known(request: Request, key: Described) -> bool:
     """Whether the caller has a key, of whatever role; without keys everybody on this machine is known."""
     keys = service_of(request).settings.api_keys
-    return not keys or (credentials is not None and find_key(keys, credentials.credentials) is not None)
+    return not keys or find_key(keys, request.scope) is not None
 
 
 class Entered(NamedTuple):
@@ -64,25 +70,29 @@ class Guard:
     def __init__(self, role: Role) -> None:
         self.role = role
 
-    async def __call__(self, request: Request, credentials: Credentials) -> None:
-        entered = request.scope.get(ENTERED) or _enter(request, credentials)
+    async def __call__(self, request: Request, key: Described) -> None:
+        self.let_in(request.scope)
+
+    def let_in(self, scope: Scope) -> None:
+        """Raises Problem."""
+        entered = scope.get(ENTERED) or _enter(scope)
         if ROLES.index(entered.role) < ROLES.index(self.role):
             raise Problem("forbidden", f"the key {entered.name} has the role {entered.role}; this needs {self.role}")
 
 
-def _enter(request: Request, credentials: HTTPAuthorizationCredentials | None) -> Entered:
+def _enter(scope: Scope) -> Entered:
     """Look for the key and count the request, once for all guards of a route. Raises Problem."""
-    service = service_of(request)
+    service: Service = scope["app"].state.service
     entered, keys = ANYBODY, service.settings.api_keys
     if keys:  # else the service listens on loopback only
-        key = find_key(keys, credentials.credentials) if credentials else None
+        key = find_key(keys, scope)
         if key is None:
             raise Problem("unauthenticated", "send a key as `Authorization: Bearer SECRET`")
         entered = Entered(key.name, key.role)
     if service.rate_limit:
         rate = service.rate_limit.rate
         left = service.rate_limit.take(entered.name, now=service.clock.monotonic())
-        request.scope[LIMITS] = (
+        scope[LIMITS] = (
             (b"ratelimit-policy", b'"default";q=%d;w=1' % rate),
             (b"ratelimit", b'"default";r=%d;t=1' % (left or 0)),
         )
@@ -92,7 +102,7 @@ def _enter(request: Request, credentials: HTTPAuthorizationCredentials | None) -
             raise Problem(
                 "rate_limited", f"{whose} asked more than {rate} times a second; {advice}", {"Retry-After": "1"}
             )
-    request.scope[ENTERED] = entered
+    scope[ENTERED] = entered
     return entered
 
 
@@ -104,13 +114,6 @@ def requires(role: Role) -> Any:
 def guards_of(route: Any) -> list[Guard]:
     """Whom a route asks."""
     return [one.dependency for one in getattr(route, "dependencies", ()) if isinstance(one.dependency, Guard)]
-
-
-async def let_in(request: Request, guards: Sequence[Guard]) -> None:
-    """Ask the guards. Raises Problem."""
-    credentials = await bearer(request)
-    for guard in guards:
-        await guard(request, credentials)
 
 
 def caller_of(request: Request) -> Caller:
@@ -156,7 +159,8 @@ class GuardedRoute(APIRoute):
         is_plain = whole is Response and len(parts) == len(wanted) and len(guards) == len(self.dependencies)
 
         async def guarded(request: Request) -> Response:
-            await let_in(request, guards)
+            for guard in guards:
+                guard.let_in(request.scope)
             if not is_plain:
                 return await solved(request)
             given = {name: part(request) for name, part in parts}

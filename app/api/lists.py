@@ -72,6 +72,9 @@ DELIVERY_PLACE = TypeAdapter(
 AFTER, BEFORE, ANY = "Only later than this.", "Only earlier than this.", "Any of these, by commas."
 
 
+_NO_FILTERS = {"limit", "cursor"}
+
+
 class ListQuery(BaseModel):
     """What every list takes. An unknown parameter is refused."""
 
@@ -82,7 +85,12 @@ class ListQuery(BaseModel):
 
     def filters(self) -> dict[str, Any]:
         """The filters given, as they go into a cursor."""
-        return self.model_dump(mode="json", exclude={"limit", "cursor"}, exclude_defaults=True)
+        given = self.model_fields_set - _NO_FILTERS
+        return self.model_dump(mode="json", include=given, exclude_defaults=True) if given else {}
+
+    def given(self, *but: str) -> dict[str, Any]:
+        """The filters given, as they are."""
+        return {name: getattr(self, name) for name in self.model_fields_set - _NO_FILTERS - {*but}}
 
 
 Q = TypeVar("Q", bound=ListQuery)
@@ -118,9 +126,7 @@ class TaskQuery(ListQuery):
     ] = None
 
     def to_filter(self) -> TaskFilter:
-        given = self.model_dump(
-            exclude={"limit", "cursor", "order", "include", "label", "attention"}, exclude_defaults=True
-        )
+        given = self.given("order", "include", "label", "attention")
         flags = Attention(0)
         for word in self.attention:
             flags |= Attention[word.upper()]
@@ -143,7 +149,7 @@ class FileQuery(ListQuery):
     ] = None
 
     def to_filter(self) -> FileFilter:
-        return FileFilter(**self.model_dump(exclude={"limit", "cursor"}, exclude_defaults=True))
+        return FileFilter(**self.given())
 
 
 class CallbackQuery(ListQuery):
@@ -157,7 +163,7 @@ class CallbackQuery(ListQuery):
     received_before: Annotated[Moment | None, Field(description=BEFORE)] = None
 
     def to_filter(self) -> CallbackFilter:
-        return CallbackFilter(**self.model_dump(exclude={"limit", "cursor"}, exclude_defaults=True))
+        return CallbackFilter(**self.given())
 
 
 def label_pairs(labels: Iterable[str]) -> tuple[tuple[str, str], ...]:

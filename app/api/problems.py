@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
@@ -146,40 +146,49 @@ def problem(
     return JSONResponse(body, status, extra | (headers or {}), media_type="application/problem+json")
 
 
-def add_error_answers(app: FastAPI) -> None:
-    """One table from errors to answers, the framework's own errors included."""
+async def _refused(request: Request, error: Refusal) -> Response:
+    return problem(error.code, error.detail, faults=error.faults)
 
-    async def refused(request: Request, error: Refusal) -> JSONResponse:
-        return problem(error.code, error.detail, faults=error.faults)
 
-    async def position_lost(request: Request, error: FeedPositionLost) -> JSONResponse:
-        bounds = {"oldest": str(error.oldest), "latest": str(error.latest)}
-        return problem(error.code, error.detail, members=bounds)
+async def _position_lost(request: Request, error: FeedPositionLost) -> Response:
+    bounds = {"oldest": str(error.oldest), "latest": str(error.latest)}
+    return problem(error.code, error.detail, members=bounds)
 
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        faults = [fault_of(fault) for fault in error.errors()]
-        first = faults[0]
-        return problem("invalid_request", f"{first.pointer or 'body'}: {first.detail}", faults=faults)
 
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
-        code = getattr(error, "code", None) or _CODE_OF_STATUS.get(error.status_code, "invalid_request")
-        faults = [Fault("", str(error.detail))]  # of the whole body: the framework could not read it
-        headers = dict(error.headers or {}) | ({"Allow": _allowed(request)} if error.status_code == 405 else {})
-        return problem(code, str(error.detail), faults=faults, headers=headers)
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    faults = [fault_of(fault) for fault in error.errors()]
+    first = faults[0]
+    return problem("invalid_request", f"{first.pointer or 'body'}: {first.detail}", faults=faults)
 
-    async def down(request: Request, error: DatabaseUnavailable) -> JSONResponse:
-        structlog.get_logger(__name__).warning("database unavailable", error=str(error))
-        return problem("unavailable", "the database is not available; nothing was changed, try again")
 
-    handlers: dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]] = {
-        Refusal: refused,
-        FeedPositionLost: position_lost,
-        RequestValidationError: invalid,
-        HTTPException: http,
-        DatabaseUnavailable: down,
-    }
-    for kind, answer in handlers.items():
-        app.add_exception_handler(kind, answer)
+async def _http(request: Request, error: HTTPException) -> Response:
+    code = getattr(error, "code", None) or _CODE_OF_STATUS.get(error.status_code, "invalid_request")
+    faults = [Fault("", str(error.detail))]  # of the whole body: the framework could not read it
+    headers = dict(error.headers or {}) | ({"Allow": _allowed(request)} if error.status_code == 405 else {})
+    return problem(code, str(error.detail), faults=faults, headers=headers)
+
+
+async def _down(request: Request, error: DatabaseUnavailable) -> Response:
+    structlog.get_logger(__name__).warning("database unavailable", error=str(error))
+    return problem("unavailable", "the database is not available; nothing was changed, try again")
+
+
+ANSWERS: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
+    Refusal: _refused,
+    FeedPositionLost: _position_lost,
+    RequestValidationError: _invalid,
+    HTTPException: _http,
+    DatabaseUnavailable: _down,
+}
+"""One table from errors to answers, the framework's own errors included."""
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """The answer to a request that ended so. Raises the error itself if it is none of ours."""
+    found = next((ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS), None)
+    if found is None:
+        raise error
+    return await found(request, error)
 
 
 def _allowed(request: Request) -> str:

@@ -45,24 +45,33 @@ class Gallery:
 
     async def task(self, stamp: Stamp) -> Shown:
         """A task with the first of its files, not older than its stamp. Raises TaskNotFound."""
-        shown = self._remembered(stamp, True)
+        (shown,) = self._remembered([stamp], True)
         return shown or self._remember(show(await self._tasks.get(stamp.task_id), stamp), True)
 
     async def tasks(self, stamps: Sequence[Stamp], *, with_files: bool) -> list[bytes]:
         """Tasks, with the first of their files or without; those that were deleted meanwhile are left out."""
-        found = {one.task_id: self._remembered(one, with_files) for one in stamps}
-        if others := {one.task_id: one for one in stamps if found[one.task_id] is None}:
-            for task_id, task in (await self._tasks.get_all(list(others), with_files=with_files)).items():
-                found[task_id] = self._remember(show(task, others[task_id], with_files=with_files), with_files)
-        return [shown.body for shown in found.values() if shown]
+        found = self._remembered(stamps, with_files)
+        if not all(found):
+            others = {one.task_id: one for one, shown in zip(stamps, found, strict=True) if shown is None}
+            tasks = await self._tasks.get_all(list(others), with_files=with_files)
+            made = {
+                task_id: self._remember(show(task, others[task_id], with_files=with_files), with_files)
+                for task_id, task in tasks.items()
+            }
+            found = [shown or made.get(one.task_id) for one, shown in zip(stamps, found, strict=True)]
+        return [shown.body for shown in found if shown is not None]
 
-    def _remembered(self, stamp: Stamp, with_files: bool) -> Shown | None:
-        key = stamp.task_id, with_files
-        shown = self._shown.get(key)
-        if shown is None or shown.stamp != stamp:
-            return None
-        self._shown.move_to_end(key)
-        return shown
+    def _remembered(self, stamps: Sequence[Stamp], with_files: bool) -> list[Shown | None]:
+        found: list[Shown | None] = []
+        for stamp in stamps:
+            key = stamp.task_id, with_files
+            shown = self._shown.get(key)
+            if shown is not None and shown.stamp == stamp:
+                self._shown.move_to_end(key)
+                found.append(shown)
+            else:
+                found.append(None)
+        return found
 
     def _remember(self, shown: Shown, with_files: bool) -> Shown:
         assert shown.stamp is not None
@@ -84,7 +93,8 @@ def show(task: Task, stamp: Stamp | None = None, *, with_files: bool = True) -> 
 def page(items: Sequence[bytes], rest: Json) -> Response:
     """Items of a list, and what else its page tells."""
     told = json.dumps(rest, separators=(",", ":"), ensure_ascii=False).encode()
-    return Response(b'{"items":[' + b",".join(items) + b"]," + told[1:], media_type="application/json")
+    body = b"".join((b'{"items":[', b",".join(items), b"],", told[1:]))
+    return Response(body, media_type="application/json")
 
 
 def answer(shown: Shown, status: int = 200) -> Response:

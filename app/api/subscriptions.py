@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
@@ -182,8 +182,7 @@ async def list_deliveries(query: Annotated[DeliveryQuery, Query()], service: The
 
 async def _deliveries(query: OwnDeliveryQuery, service: TheService, of: str | None = None) -> DeliveryPage:
     query, place = lists.resume(query, lists.DELIVERY_PLACE)
-    given: dict[str, Any] = query.model_dump(exclude={"limit", "cursor"}, exclude_defaults=True)
-    wanted = DeliveryFilter(**given | ({"subscription_id": of} if of else {}))
+    wanted = DeliveryFilter(**query.given() | ({"subscription_id": of} if of else {}))
     found = await service.subscriptions.deliveries(wanted, before=place[1] if place else None, limit=query.limit)
     cursor = lists.next_cursor(query, found.more and ("delivery", *found.more))
     return DeliveryPage.model_validate({"items": [delivery_json(one) for one in found.items], "next_cursor": cursor})

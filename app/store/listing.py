@@ -72,7 +72,7 @@ async def list_tasks(
 ) -> Page[Stamp]:
     """A page of tasks: by registration newest first, or by update oldest first."""
     found = await _tasks(wanted, order).page(connection, after, limit)
-    return Page([Stamp(row["task_id"], row["version"], row["rest"]) for row in found.items], found.more)
+    return Page([Stamp._make(row.values()) for row in found.items], found.more)
 
 
 @lru_cache(KEPT)

@@ -40,7 +40,7 @@ class Together(Generic[W, R]):
         self._waiting.append(wish)
         if self._acting is None:
             self._acting = asyncio.create_task(self._see_to_all(), context=contextvars.Context())
-        return await asyncio.shield(wish.came)
+        return await wish.came
 
     async def _see_to_all(self) -> None:
         try:
@@ -61,11 +61,13 @@ class Together(Generic[W, R]):
             if len(some) > 1 and not isinstance(error, DatabaseUnavailable):
                 return False
             for wish in some:
-                wish.came.set_exception(error)
-                wish.came.exception()  # whoever waited may be gone
+                if not wish.came.done():  # whoever waited may be gone
+                    wish.came.set_exception(error)
+                    wish.came.exception()  # … by the time it is raised
             return True
         for wish, result in zip(some, came, strict=True):
-            wish.came.set_result(result)
+            if not wish.came.done():
+                wish.came.set_result(result)
         return True
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
+from typing import Any, ClassVar, cast
 
 import httpx
 import pytest
@@ -23,9 +24,30 @@ TASK = json.dumps({"task_id": task_id()}).encode()
 
 
 class Hasty(Connection):
-    """As it is, but less patient."""
+    """As it is, but less patient; it counts how often it goes to the socket."""
 
     request_time = 0.15
+    writes: ClassVar[list[int]] = []
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(cast(asyncio.Transport, Counted(transport)))
+
+
+class Counted:
+    """A transport that notes how many bytes are written at a time."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        Hasty.writes.append(len(data))
+        self._transport.write(data)
+
+    def writelines(self, parts: list[bytes]) -> None:
+        self.write(b"".join(parts))
 
 
 # What happens here happens before any database.
@@ -80,6 +102,19 @@ def endless(first: bytes, again: bytes) -> Iterator[bytes]:
 async def nothing_is_stored(port: int) -> None:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         assert (await client.get("/v1/tasks")).json()["items"] == []
+
+
+LAST = GET.replace(b"Host", b"Connection: close\r\nHost")
+
+
+@pytest.mark.parametrize("asked", [LAST, LAST.replace(b"GET", b"HEAD"), GET + LAST], ids=["one", "its head", "two"])
+async def test_an_answer_leaves_in_one_piece(port: int, asked: bytes) -> None:
+    Hasty.writes.clear()
+    said = await sent(port, iter([asked]))
+    answers = asked.count(b"Host")
+    assert said.count(b"HTTP/1.1 ") == answers
+    assert len(Hasty.writes) <= answers
+    assert sum(Hasty.writes) == len(said)
 
 
 SLOW = {
