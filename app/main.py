@@ -47,7 +47,7 @@ class Api(FastAPI):
 
     def framework(self) -> ASGIApp:
         """The routes, and of the framework's own layers what they need: the edge answers crashes and bounds bodies."""
-        return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), problems.ANSWERS)
+        return ExceptionMiddleware(AsyncExitStackMiddleware(plain.Exactly(self.router)), problems.ANSWERS)
 
     def openapi(self) -> dict[str, Any]:
         """The API's description, made once."""

@@ -105,3 +105,24 @@ def _query(path: str, query: type[BaseModel]) -> Callable[[Scope], BaseModel | N
             return None
 
     return find
+
+
+class Exactly:
+    """Takes a request to the route whose path is just this; the framework would try one route after the other."""
+
+    def __init__(self, router: APIRouter) -> None:
+        self._router = router
+        self._routes = {
+            (method, route.path): route
+            for route in router.routes
+            if isinstance(route, APIRoute) and not route.param_convertors
+            for method in route.methods or ()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if route is None:
+            await self._router(scope, receive, send)
+        else:
+            scope.update(router=self._router, route=route, endpoint=route.endpoint, path_params={})
+            await route.app(scope, receive, send)

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from app.clock import Clock
-from app.core.recording import QUERY_WINDOW, LastError, Task
+from app.core.recording import QUERY_WINDOW, LastError, Polling, Task
 from app.core.schedule import Urgency
 from app.core.sweeping import MARGIN, Known, Listed, Span, compare, slices
 from app.errors import AnswerUnknown, ProviderError
@@ -280,6 +280,7 @@ class _AppSweeper:
                 registered_via="sweep",
                 room_id=one.room_id,
                 began_at=one.began_at,
+                polling=Polling(next_poll_at=now),
             )
             for task_id, one in listed.items()
         }
