@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from app.errors import DatabaseUnavailable
 from app.provider.simulator import Server
-from app.store import engine
+from app.store import engine, postgresql
 from app.store.engine import JOBS, REQUESTS, Database, work_in_background
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service, running
@@ -147,8 +147,8 @@ async def test_a_request_that_gets_no_connection_in_time_is_told_so(
 @pytest.fixture
 async def impatient(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     """A PostgreSQL that waits for nothing longer than 0.3 s."""
-    for limit in ("WAIT", "STATEMENT", "IDLE"):
-        monkeypatch.setattr(engine, limit, 0.3)
+    for module, limit in ((engine, "WAIT"), (engine, "STATEMENT"), (postgresql, "IDLE")):
+        monkeypatch.setattr(module, limit, 0.3)
     database = Database(database_url, HandClock())
     yield database
     await database.close()

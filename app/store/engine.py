@@ -26,8 +26,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool, QueuePool
 
 from app.clock import Clock, wall_time
-from app.store import sqlite
-from app.store.driver import say
+from app.store import postgresql, sqlite
+from app.store.postgresql import say
 from app.store.trouble import unavailable_if_down
 
 Connection = AsyncConnection
@@ -46,9 +46,6 @@ PGBOUNCER = "pgbouncer"
 
 STATEMENT = 10.0
 """Seconds a statement may take."""
-
-IDLE = 30.0
-"""Seconds after which PostgreSQL ends a transaction whose process says nothing more."""
 
 _TOGETHER, _ALONE = (
     f"SELECT pg_advisory_xact_lock{how}(7305114830)"  # any number that nothing else locks
@@ -89,7 +86,7 @@ class Database:
         self.is_pooled = make_url(url).query.get(PGBOUNCER) == "true"
         if self.is_sqlite:
             # One writer at a time is all SQLite has: a pool of one connection is a fair queue for it.
-            self.engine = self._sqlite_engine("BEGIN IMMEDIATE", connections=1, busy=SQLITE_BUSY, wait=2 * WAIT)
+            self.engine = self._sqlite_engine("BEGIN IMMEDIATE", connections=1, busy=sqlite.BUSY, wait=2 * WAIT)
             self._requests, self._jobs = (
                 _Lane(
                     self._sqlite_engine("BEGIN", connections=size, busy=WAIT, wait=WAIT),
@@ -140,7 +137,7 @@ class Database:
         @event.listens_for(engine.sync_engine, "connect")
         def connect(connection: Any, record: Any) -> None:
             connection.isolation_level = None  # the driver's own BEGIN comes too late: updates were lost
-            for pragma in (f"busy_timeout={busy * 1000:.0f}", *SQLITE_PRAGMAS):
+            for pragma in (f"busy_timeout={busy * 1000:.0f}", *sqlite.PRAGMAS):
                 connection.execute(f"PRAGMA {pragma}").close()
             connection.create_function("budget_clock", 0, self._clock.monotonic)
             connection.driver_connection.patience = STATEMENT
@@ -161,27 +158,10 @@ class Database:
         return _Lane(engine, engine, asyncio.Semaphore(size))
 
     def _postgresql_engine(self, statement: float | None, **pool: Any) -> AsyncEngine:
-        limits = {
-            "statement_timeout": _milliseconds(statement or 0),
-            "lock_timeout": _milliseconds(WAIT),
-            "idle_in_transaction_session_timeout": _milliseconds(IDLE),
-        }
-        # PgBouncer gives each transaction another connection: what was prepared or set on the last one is not there.
-        unprepared = {
-            "statement_cache_size": 0,
-            "prepared_statement_cache_size": 0,
-            "prepared_statement_name_func": lambda: "",
-        }
         return _new_engine(
             make_url(self.url).difference_update_query([PGBOUNCER]),
             isolation_level="AUTOCOMMIT",  # we begin ourselves: `transaction`
-            connect_args={
-                "timeout": WAIT,
-                # Should the server not even say that time is up.
-                "command_timeout": statement and statement + 1,
-                "server_settings": {"application_name": "recording-status"} | ({} if self.is_pooled else limits),
-            }
-            | (unprepared if self.is_pooled else {}),
+            connect_args=postgresql.connect_args(wait=WAIT, statement=statement, pooled=self.is_pooled),
             **pool,
         )
 
@@ -310,19 +290,3 @@ async def _connected(engine: AsyncEngine) -> AsyncIterator[Connection]:
         # At once: closing has nothing to wait for here, so it takes no task of its own that nothing can cancel, as
         # SQLAlchemy would start one, nor a greenlet. Both cost more than a small statement.
         started.sync_connection.close()
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:.0f}"
-
-
-SQLITE_BUSY = 0.02
-"""Seconds SQLite waits by itself for another process's write: it sleeps longer and longer between its looks, and so
-would lose every race for a busy file. We look again ourselves."""
-
-SQLITE_PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",  # an acknowledged registration survives a power cut
-    "wal_autocheckpoint=25000",  # pages: a net only, `checkpoint` comes long before
-    "foreign_keys=ON",
-)

@@ -12,8 +12,8 @@ from typing import Any, cast
 from sqlalchemy import ARRAY, CursorResult, Dialect
 from sqlalchemy.types import TypeEngine
 
-from app.store.driver import Rows, ask
 from app.store.engine import Connection
+from app.store.postgresql import Rows, ask
 
 
 class Kept:

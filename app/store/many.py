@@ -12,9 +12,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from app.store.driver import Rows
 from app.store.engine import Connection
 from app.store.kept import Kept, rows_of
+from app.store.postgresql import Rows
 
 INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """Each engine's own INSERT, which knows ON CONFLICT."""

@@ -15,6 +15,17 @@ import aiosqlite
 
 from app.clock import machine_seconds
 
+BUSY = 0.02
+"""Seconds SQLite waits by itself for another process's write: it sleeps longer and longer between its looks, and so
+would lose every race for a busy file. We look again ourselves."""
+
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",  # an acknowledged registration survives a power cut
+    "wal_autocheckpoint=25000",  # pages: a net only, `checkpoint` comes long before
+    "foreign_keys=ON",
+)
+
 LOOK_EVERY = 20_000
 """Steps of SQLite's machine between two looks at the time: a few milliseconds."""
 

@@ -14,7 +14,7 @@ from sqlalchemy import event, update
 
 from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE
 from app.store import budget as store
-from app.store import driver
+from app.store import postgresql
 from app.store.budget import Permit
 from app.store.engine import Connection, Database
 from app.store.models_calls import BudgetRow, PermitRow
@@ -243,7 +243,7 @@ async def test_a_turn_whose_commit_fails_takes_no_place_in_this_process(
     async def say(connection: Connection, words: str) -> None:
         if words == "COMMIT":
             fail(connection)
-        await driver.say(connection, words)
+        await postgresql.say(connection, words)
 
     event.listen(sqlite, "commit", fail)
     with monkeypatch.context() as patched:

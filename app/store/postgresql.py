@@ -1,4 +1,7 @@
-"""PostgreSQL spoken to by its driver itself: SQLAlchemy's way to a statement takes longer than most statements."""
+"""PostgreSQL's driver: how it connects, and what is said to it directly.
+
+SQLAlchemy's way to a statement takes longer than most statements.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 T = TypeVar("T")
 Rows = Sequence[Mapping[str, Any]]
+
+
+IDLE = 30.0
+"""Seconds after which PostgreSQL ends a transaction whose process says nothing more."""
+
+
+def connect_args(*, wait: float, statement: float | None, pooled: bool) -> dict[str, Any]:
+    """How to connect: for a connection and for a lock ``wait`` seconds, for a ``statement`` so many. ``pooled``: by a
+    PgBouncer, which gives each transaction another connection: what was prepared or set on the last is not there."""
+    limits = {"statement_timeout": statement or 0, "lock_timeout": wait, "idle_in_transaction_session_timeout": IDLE}
+    settings = {} if pooled else {name: f"{seconds * 1000:.0f}" for name, seconds in limits.items()}
+    unprepared = {
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: "",
+    }
+    return {
+        "timeout": wait,
+        "command_timeout": statement and statement + 1,  # should the server not even say that time is up
+        "server_settings": {"application_name": "recording-status"} | settings,
+    } | (unprepared if pooled else {})
 
 
 async def say(connection: AsyncConnection, words: str) -> None:
