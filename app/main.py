@@ -31,6 +31,7 @@ from app.api import (
 )
 from app.api.keys import guards_of
 from app.api.task_schemas import EventDataOut, WebhookOut
+from app.imports import without_extras
 from app.settings import Role
 from app.wiring import Service
 
@@ -105,8 +106,9 @@ def _doors(answers: bool, public_url: str | None, contact: str | None) -> Api:
         app.router.routes += door.router.routes
 
     # So that these schemas are described; app.api.webhook_description and app.api.openapi tell the rest.
-    for shape in (WebhookOut, EventDataOut, problems.ProblemOut):
-        app.webhooks.add_api_route(shape.__name__, _nothing, methods=["POST"], response_model=shape)
+    with without_extras():  # the other routes were made while importing, which hides them too
+        for shape in (WebhookOut, EventDataOut, problems.ProblemOut):
+            app.webhooks.add_api_route(shape.__name__, _nothing, methods=["POST"], response_model=shape)
 
     return app
 

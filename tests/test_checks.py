@@ -138,7 +138,8 @@ def test_serving_imports_what_it_needs_and_its_help_not_even_that() -> None:
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "app.cli" in modules
     assert not {"fastapi", "sqlalchemy", "uvicorn", "app.settings", "app.commands.service"} & set(modules)
-    code = "import sys, app.imports as a\nwith a.for_life(): import app.serving\nprint(*sys.modules)"
+    code = "import sys, app.imports as a\nwith a.for_life(): import app.serving, app.main as b\n"
+    code += "b._doors(True, None, None); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "fastapi" in modules
     unneeded = {"app.commands.cli", "app.commands.service", "app.checks", "app.provider.simulator"}
