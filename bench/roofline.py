@@ -7,7 +7,7 @@ The two are loaded by turns; what counts is the service's share of the bare serv
 for pages), as the median of the rounds. Exit code 1 if on PostgreSQL a share is too small (`rows`), or the 99th
 percentile of a read is more than 3 times the bare server's.
 
-`--quick` takes less than a minute, on PostgreSQL alone, and fails if a share fell by more than a quarter below that in
+`--quick` takes half a minute, on PostgreSQL alone, and fails if a share fell by more than a quarter below that in
 bench/roofline.json, which `--keep` writes.
 """
 
@@ -204,7 +204,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="keep the shares")
     given = parser.parse_args()
     if given.quick:
-        given.engines, given.rounds, given.seconds = "postgresql", 3, 0.6
+        given.engines, given.rounds, given.seconds = "postgresql", 3, 0.3
     return given
 
 
