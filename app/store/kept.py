@@ -45,11 +45,16 @@ class Kept:
         return found
 
 
+_DOUBLE = 701
+"""PostgreSQL's number of that type; the types of other columns do not ask."""
+
+
 def _write(statement: Select[Any], dialect: Dialect) -> Any:
     """A statement as PostgreSQL takes it, and of each of its values the name, what to do to it, and what it is if none
     is given."""
     for column in statement.selected_columns:
-        assert column.type.dialect_impl(dialect).result_processor(dialect, None) is None, f"{column} needs SQLAlchemy"
+        processor = column.type.dialect_impl(dialect).result_processor(dialect, _DOUBLE)
+        assert processor is None, f"{column} needs SQLAlchemy"
     compiled: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     own, processors = compiled.params, compiled._bind_processors
     return str(compiled), [(name, processors.get(name), own[name]) for name in compiled.positiontup]
