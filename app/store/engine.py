@@ -155,7 +155,7 @@ class Database:
             "statement_timeout": _milliseconds(statement or 0),
             "lock_timeout": _milliseconds(WAIT),
             "idle_in_transaction_session_timeout": _milliseconds(IDLE),
-        }
+        } | {"enable_seqscan": "off", "jit": "off"}  # every statement has its index: docs/decisions.md
         # PgBouncer gives each transaction another connection: what was prepared or set on the last one is not there.
         unprepared = {
             "statement_cache_size": 0,
