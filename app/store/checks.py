@@ -1,4 +1,4 @@
-"""Conditions that are asked of each row, whatever an index could do with them."""
+"""Conditions, and what indexes do with them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, false, true
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import NullType
 
 
 def checked(condition: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -25,3 +28,22 @@ def shows_label(labels: ColumnElement[Any], key: str, value: str) -> ColumnEleme
 
 
 _LABEL_KEY = re.compile(r"[a-z0-9._-]+")
+
+
+class By(FunctionElement[Any]):
+    """A condition as PostgreSQL finds it by an index, and the same as SQLite does."""
+
+    type = NullType()  # of a truth value SQLite would be asked whether it is 1, and find nothing by that
+    inherit_cache = True
+
+
+@compiles(By, "postgresql")
+def _by_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+    condition, _ = element.clauses
+    return f"({compiler.process(condition, **kw)})"
+
+
+@compiles(By, "sqlite")
+def _by_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+    _, condition = element.clauses
+    return f"({compiler.process(condition, **kw)})"

@@ -24,6 +24,7 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
+    and_,
     bindparam,
     func,
     literal,
@@ -33,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.util import ClauseAdapter
 from sqlalchemy.sql.visitors import iterate
 
-from app.store.checks import checked
+from app.store.checks import By, checked
 from app.store.engine import Connection
 from app.store.kept import Kept
 
@@ -240,10 +241,18 @@ class _Walk:
         return [*place, *([first > low] if low is not None else []), *([first < high] if high is not None else [])]
 
     def _all(self, place: Sequence[Any], side: Callable[[Any, Any], Any]) -> list[ColumnElement[bool]]:
-        values = (*self._before, *place)
-        if len(values) == 1:
-            return [side(self._columns[0], values[0])]
-        return [side(tuple_(*self._columns[: len(values)]), tuple_(*values))]
+        plain = _compared(side, self._key, place)
+        if not self._before:
+            return [plain]
+        # SQLite finds no place in an index by what begins with a column and goes on with the table's own key.
+        within = and_(self._columns[0] == self._before[0], plain)
+        return [By(_compared(side, self._columns, (*self._before, *place)), within)]
+
+
+def _compared(side: Callable[[Any, Any], Any], columns: Sequence[Any], place: Sequence[Any]) -> Any:
+    if len(place) == 1:
+        return side(columns[0], place[0])
+    return side(tuple_(*columns[: len(place)]), tuple_(*place))
 
 
 # What comes before and behind all that a list's key begins with.
