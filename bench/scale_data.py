@@ -35,6 +35,12 @@ _EVENT = {
 }  # fmt: skip
 _BODY = json.dumps({"app_id": 1, "task_id": "0123456789abcdef", "event_type": 1, "detail": {"file_info": ["x" * 300]}})
 
+_FILE_STATUS = (
+    "CASE WHEN closed THEN CASE WHEN outcome IN ('lost', 'uploaded_to_backup') THEN outcome "
+    "WHEN outcome = 'unresolved' THEN 'recording' ELSE 'uploaded' END "
+    "WHEN status = 'completed' THEN 'uploading' ELSE 'recording' END"
+)
+
 
 def registered_at(i: int, n: int, now: datetime) -> datetime:
     """When task ``i`` was registered."""
@@ -120,7 +126,10 @@ def _statements(w: _Words) -> list[str]:
         "closed_at": f"CASE WHEN closed THEN {over} END", "outcome": "outcome",
         "outcome_basis": "CASE WHEN closed THEN 'poll' END", "told": null,
         "attention": "CASE WHEN outcome IN ('lost', 'partially_lost') AND i % 10 = 0 THEN 8 ELSE 0 END",
-        "file_counts": w.json("CASE WHEN closed THEN '{\"uploaded\": 1}' ELSE '{}' END"),
+        "file_counts": w.json(
+            f"CASE WHEN status = 'pending' THEN '{{}}' "
+            f"ELSE '{{\"' || {_FILE_STATUS} || '\": ' || (2 - i % 2) || '}}' END"
+        ),
         "query_deadline": w.at("came + 259200"), "last_polled_at": changed, "poll_count": "9",
         "consecutive_failures": "0", "last_error": null,
     }  # fmt: skip
@@ -130,9 +139,7 @@ def _statements(w: _Words) -> list[str]:
     ]
     files = {
         "task_id": "id", "file_id": "id || '_room_user_stream_VA_' || part || '.mp4'",
-        "status": "CASE WHEN closed THEN CASE WHEN outcome IN ('lost', 'uploaded_to_backup') THEN outcome "
-                  "WHEN outcome = 'unresolved' THEN 'recording' ELSE 'uploaded' "
-                  "END WHEN status = 'completed' THEN 'uploading' ELSE 'recording' END",
+        "status": _FILE_STATUS,
         "status_code": "3", "user_id": "CASE WHEN part = 1 AND i % 4 = 0 THEN 'recorder' ELSE 'user-' || (i / 10) END",
         "user_name": "'Somebody'", "stream_id": "'stream-' || i || '-' || part", "video_id": null,
         "file_url": "'https://bucket.example/record/' || id || '_room_user_stream_VA_' || part || '.mp4'",

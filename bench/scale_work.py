@@ -15,12 +15,14 @@ import structlog
 from sqlalchemy import text
 
 from app.clock import SystemClock
+from app.core.budget import COOL_DOWN
 from app.core.recording import FileStatus, Observation, SeenFile, Status
 from app.core.schedule import Urgency, claim_order
-from app.provider.client import Described
+from app.provider.client import DESCRIBE_RECORD_STATUS, Described
 from app.settings import load_settings
-from app.store import polls
+from app.store import budget, polls, trips
 from app.store import tasks as task_store
+from app.store.budget import Permit
 from app.store.engine import Database, work_in_background
 from app.store.polls import Claim
 from app.tracking.housekeeping import PURGES
@@ -28,8 +30,10 @@ from app.wiring import Service, open_service
 from bench.report import quantile
 from bench.scale_lists import Case
 
-APP_ID = 1
-HORIZON = timedelta(minutes=10)
+APP_ID, ACTION, PERMITS = 1, DESCRIBE_RECORD_STATUS, 10
+HORIZON, FIRST = timedelta(minutes=10), 40
+LONG_AGO = {"since_answer": COOL_DOWN, "since_send": COOL_DOWN}
+"""Of a call whose permit may be used again at once."""
 BODY = '{"Code": 0, "Data": {"Status": 2, "RecordFiles": []}}'
 
 
@@ -47,32 +51,50 @@ async def service(url: str, now: datetime) -> AsyncIterator[Service]:
 
 
 async def claims(of: Service, number: int) -> list[float]:
-    """Milliseconds of each claim, its transaction included."""
+    """Milliseconds of each claim with its permit, its transaction included; but for the first, which prepare their
+    statements: one for each order of urgency."""
     took = []
-    for turn in range(number):
+    for turn in range(FIRST + number):
         began = time.perf_counter()
-        taken = await _claim(of, turn)
+        _, permit = await _claim(of, turn)
         took.append((time.perf_counter() - began) * 1000)
-        assert taken is not None
-    return took
+        async with of.database.write(durable=False) as connection:
+            await budget.give_back_unused(connection, permit)
+    return took[FIRST:]
 
 
-async def _claim(of: Service, turn: int) -> Claim | None:
-    async with of.database.write(durable=False) as connection:
-        return await polls.claim(connection, APP_ID, order=claim_order(turn), now=of.clock.now(), horizon=HORIZON)
+async def _claim(of: Service, turn: int) -> tuple[Claim, Permit]:
+    """As the poller claims: by one statement on PostgreSQL."""
+    order, now = claim_order(turn), of.clock.now()
+    if of.database.is_sqlite:
+        async with of.database.write(durable=False) as connection:
+            await budget.state(connection, APP_ID, ACTION)
+            permit = await budget.take(connection, APP_ID, ACTION, PERMITS, holder="bench")
+            claim = await polls.claim(connection, APP_ID, order=order, now=now, horizon=HORIZON)
+    else:
+        async with of.database.at_once() as connection:
+            found = await trips.claim(
+                connection, APP_ID, ACTION, limit=PERMITS, holder="bench", order=order, now=now, horizon=HORIZON
+            )
+        claim, permit = found.claim, found.permit
+    assert claim is not None
+    assert permit is not None
+    return claim, permit
 
 
 async def whole_polls(of: Service, number: int) -> list[float]:
-    """Milliseconds of claim and record together; one answer in five tells something new."""
+    """Milliseconds of claim and record together, but for the first; one answer in five tells something new."""
     took = []
-    for turn in range(number):
+    for turn in range(FIRST + number):
         began = time.perf_counter()
-        taken = await _claim(of, turn)
-        assert taken is not None
-        async with of.database.write(durable=False) as connection:
-            await of.observations.observe(connection, taken, _told(taken, of.clock.now(), news=turn % 5 == 0))
+        claim, permit = await _claim(of, turn)
+        told = _told(claim, of.clock.now(), news=turn % 5 == 0)
+        if not await of.observations.observe_at_once(claim, told, permit, lambda: LONG_AGO):
+            async with of.database.write(durable=False) as connection:
+                await of.observations.observe(connection, claim, told)
+                await budget.give_back(connection, permit, **LONG_AGO)
         took.append((time.perf_counter() - began) * 1000)
-    return took
+    return took[FIRST:]
 
 
 def _told(taken: Claim, now: datetime, *, news: bool) -> Described:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from app.core.codes import MEDIA_TRACK_TYPES, QUIT_REASONS, RECORD_MODES, STREAM_TYPES, word
 from app.core.deliveries import settled_files, size, task_url
-from app.core.recording import Attention, File, LastError, Polling, Task, Tracking
+from app.core.recording import Attention, File, LastError, Polling, Task, Tracking, Whose
 from app.core.told import LastCallback, Notice, Playlist
 
 Json = dict[str, Any]
@@ -125,7 +125,7 @@ def last_callback_json(last: LastCallback) -> Json:
     return {"event_type": last.event_type, "event": last.event.value, "received_at": received_at}
 
 
-def file_json(task: Task, file: File) -> Json:
+def file_json(task: Task | Whose, file: File) -> Json:
     seen = file.seen
     return {
         "task_id": task.task_id,
@@ -193,9 +193,9 @@ class StoredEvent(Protocol):
     def data(self) -> Json: ...
 
 
-def event_json(event: StoredEvent) -> Json:
-    """An event as consumers get it, however they read."""
-    return {
+def event_json(event: StoredEvent, *, data: bool = True) -> Json:
+    """An event as consumers get it, however they read; without its ``data``, which stand last, if they shall not."""
+    head = {
         "id": event.id,
         "seq": event.seq,
         "type": event.type,
@@ -204,8 +204,8 @@ def event_json(event: StoredEvent) -> Json:
         "task_id": event.task_id,
         "task_version": event.task_version,
         "source": event.source,
-        "data": event.data,
     }
+    return head | {"data": event.data} if data else head
 
 
 def changes(before: Task, after: Task) -> tuple[Json, list[tuple[File, Json | None]]]:

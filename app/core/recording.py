@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, IntFlag, StrEnum
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from app.core.told import NOTHING_TOLD, Told
 
@@ -210,6 +210,14 @@ class Polling:
     poll_count: int = 0
     consecutive_failures: int = 0
     last_error: LastError | None = None
+
+
+class Whose(NamedTuple):
+    """What is shown of its task beside a file."""
+
+    task_id: str
+    app_id: int
+    room_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

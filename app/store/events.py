@@ -9,13 +9,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import BigInteger, Integer, Text, bindparam, cast, select, update
 
 from app.core.deliveries import EVENT_TYPES
 from app.core.public import Event, event_json
 from app.store import deliveries, subscriptions
 from app.store.bell import EVENTS, ring
 from app.store.engine import Connection
+from app.store.kept import Kept
 from app.store.many import add_rows, put_rows
 from app.store.models import EventRow, table_of
 
@@ -34,17 +35,34 @@ class StoredEvent:
     task_id: str | None
     task_version: int | None
     source: str
-    data: dict[str, Any]
+    content: str
+    """``data`` as JSON."""
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What consumers get of what happened."""
+        data: dict[str, Any] = json.loads(self.content)
+        return data
 
     @cached_property
     def text(self) -> str:
-        """As everybody is told of it, as JSON: the newest events are told to many."""
-        return json.dumps(event_json(self), ensure_ascii=False, separators=(",", ":"))
+        """As everybody is told of it, as JSON: the newest events are told to many. What is stored is sent on as it is:
+        to read it and to write it again would be half of what a page of the feed costs."""
+        return f'{_json(event_json(self, data=False))[:-1]},"data":{self.content}}}'
 
     @cached_property
     def streamed(self) -> bytes:
         """As a Server-Sent Event."""
         return f"data: {self.text}\nid: {self.seq}\n\n".encode()
+
+
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def stored(row: Any) -> list[Any]:
+    """What of an event's columns makes a StoredEvent."""
+    beside = [row[name] for name in StoredEvent.__dataclass_fields__ if name != "content"]
+    return [*beside, cast(row.data, Text).label("content")]
 
 
 async def add(
@@ -102,13 +120,19 @@ def row(
 
 async def history(connection: Connection, task_id: str, *, after: int, limit: int) -> list[StoredEvent]:
     """A task's events, oldest first."""
-    statement = (
-        select(EventRow.__table__)
-        .where(EventRow.task_id == task_id, EventRow.seq > after)
-        .order_by(EventRow.seq)
-        .limit(limit)
+    rows = await _HISTORY.rows(connection, {"its_task": task_id, "behind": after, "at_most": limit})
+    return [StoredEvent(**one) for one in rows]
+
+
+_HISTORY = Kept(
+    select(*stored(_EVENTS.c))
+    .where(
+        _EVENTS.c.task_id == bindparam("its_task", None, _EVENTS.c.task_id.type),
+        _EVENTS.c.seq > bindparam("behind", None, BigInteger),
     )
-    return [StoredEvent(**found._mapping) for found in await connection.execute(statement)]
+    .order_by(_EVENTS.c.seq)
+    .limit(bindparam("at_most", None, Integer))
+)
 
 
 async def erase(connection: Connection, task_id: str) -> None:
@@ -122,7 +146,7 @@ async def find(connection: Connection, seqs: Sequence[int]) -> dict[int, StoredE
     return {row.seq: StoredEvent(**row._mapping) for row in rows}
 
 
-_FIND = select(_EVENTS).where(_EVENTS.c.seq.in_(bindparam("seqs", expanding=True)))
+_FIND = select(*stored(_EVENTS.c)).where(_EVENTS.c.seq.in_(bindparam("seqs", expanding=True)))
 
 
 async def between(
@@ -130,7 +154,7 @@ async def between(
 ) -> list[StoredEvent]:
     """Events of these types that occurred from ``since`` on, and before ``until``, by ``seq``."""
     statement = (
-        select(_EVENTS)
+        select(*stored(_EVENTS.c))
         .where(_EVENTS.c.seq > after, _EVENTS.c.type.in_(types))
         .where(_EVENTS.c.occurred_at >= since)
         .order_by(_EVENTS.c.seq)

@@ -10,22 +10,22 @@ transaction that was rolled back may, after a crash, be given again.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Select,
+    Integer,
+    Subquery,
     bindparam,
     case,
     delete,
     exists,
-    false,
     func,
     or_,
     select,
@@ -33,12 +33,13 @@ from sqlalchemy import (
 )
 
 from app.core.public import CALLBACK_RECEIVED
+from app.store.checks import holds, shows_label
 from app.store.engine import Connection
-from app.store.events import StoredEvent
+from app.store.events import StoredEvent, stored
 from app.store.kept import Kept
 from app.store.many import upsert
 from app.store.models import EventRow, LostPositionsRow, TaskRow, table_of
-from app.store.pages import holds
+from app.store.pages import KEPT
 
 SCANNED = 2000
 """Events one page looks at, at most, where no index finds those that are wanted."""
@@ -54,7 +55,6 @@ PURGED = -1
 _EVENTS, _LOST = table_of(EventRow), table_of(LostPositionsRow)
 _EVENT = _EVENTS.c
 _PURGED_UP_TO = func.coalesce(select(_LOST.c.before).where(_LOST.c.after == PURGED).scalar_subquery(), 0)
-_LABEL_KEY = re.compile(r"[a-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +69,15 @@ class FeedFilter:
 
     def matches(self, event: StoredEvent) -> bool:
         """What `page` asks of the database, asked of an event in memory."""
-        labels = event.data.get("task", {}).get("labels", {})
         return (
             (event.type in self.types if self.types else event.type != CALLBACK_RECEIVED)
             and (not self.task_id or event.task_id in self.task_id)
             and self.app_id in (None, event.app_id)
-            and (event.type == DELETED or all(labels.get(key) == value for key, value in self.labels))
+            and (not self.labels or event.type == DELETED or self._shown(event.data.get("task", {}).get("labels", {})))
         )
+
+    def _shown(self, labels: Mapping[str, str]) -> bool:
+        return all(labels.get(key) == value for key, value in self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +109,18 @@ async def is_lost(connection: Connection, position: int) -> bool:
 
     Ask it after reading a page: what is purged meanwhile is not missed unnoticed.
     """
-    around = exists().where(_LOST.c.after < position, _LOST.c.before > position)
+    (row,) = await _WHETHER_LOST.rows(connection, {"position": position})
+    return bool(row["around"]) or position > max(row["newest"], row["purged"])
+
+
+_POSITION = bindparam("position", None, BigInteger)
+_LOSS: Any = select(
+    exists().where(_LOST.c.after < _POSITION, _LOST.c.before > _POSITION).label("around"),
     # All that is visible counts: a writer between its first two steps can move the mark back behind a given position.
-    newest = func.coalesce(select(func.max(_EVENT.seq)).scalar_subquery(), 0)
-    lost, highest, purged = (await connection.execute(select(around, newest, _PURGED_UP_TO))).one()
-    return bool(lost) or position > max(highest, purged)
+    func.coalesce(select(func.max(_EVENT.seq)).scalar_subquery(), 0).label("newest"),
+    _PURGED_UP_TO.label("purged"),
+)
+_WHETHER_LOST = Kept(_LOSS)
 
 
 async def page(connection: Connection, after: int, wanted: FeedFilter, limit: int) -> Page:
@@ -119,45 +128,55 @@ async def page(connection: Connection, after: int, wanted: FeedFilter, limit: in
     mark = await _mark(connection)
     if mark <= after:
         return Page((), after, more=False)
-    statement = _wanted(wanted, after, mark).limit(limit)
-    found = [StoredEvent(**row._mapping) for row in await connection.execute(statement)]
+    given = {"behind": after, "mark": mark, "at_most": limit, "scanned": SCANNED}
+    found = [StoredEvent(**row) for row in await _wanted(wanted).rows(connection, given)]
     if len(found) == limit:
         return Page(found, found[-1].seq, more=True)
     if wanted.task_id:
         return Page(found, max(after, await _newest(connection, mark)), more=False)
-    end, number = (await connection.execute(_scanned(after, mark))).one()
-    return Page(found, end or after, more=number == SCANNED)
+    (looked_at,) = await _LOOKED_AT.rows(connection, given)
+    return Page(found, looked_at["end"] or after, more=looked_at["number"] == SCANNED)
 
 
-def _wanted(wanted: FeedFilter, after: int, mark: int) -> Select[Any]:
-    conditions = _conditions(wanted)
+@lru_cache(KEPT)
+def _wanted(wanted: FeedFilter) -> Kept:
+    at_most = bindparam("at_most", None, Integer)
     if not wanted.task_id:
-        end = select(_scanned(after, mark).subquery().c.end).scalar_subquery()
-        return select(_EVENTS).where(_EVENT.seq > after, _EVENT.seq <= end, *conditions).order_by(_EVENT.seq)
+        row = _walked(_EVENTS).c
+        # In the order of the walk: told so, SQLite would sort once more, and so look at all.
+        return Kept(select(*stored(row)).where(*_conditions(wanted, row)).limit(at_most))
     # By the index of tasks alone: left a choice, PostgreSQL's plan for any position walks the feed in search of them.
-    place = _EVENT.seq + 0
-    mine = select(_EVENT.seq).where(_EVENT.task_id.in_(wanted.task_id), place > after, place <= mark, *conditions)
+    place, conditions = _EVENT.seq + 0, _conditions(wanted, _EVENT)
+    mine = select(_EVENT.seq).where(_EVENT.task_id.in_(wanted.task_id), place > _BEHIND, place <= _UP_TO, *conditions)
     found = mine.cte("mine").prefix_with("MATERIALIZED")
-    return select(_EVENTS).join(found, found.c.seq == _EVENT.seq).order_by(found.c.seq)
+    both = select(*stored(_EVENT)).join(found, found.c.seq == _EVENT.seq)
+    return Kept(both.order_by(found.c.seq).limit(at_most))
 
 
-def _scanned(after: int, mark: int) -> Select[Any, int]:
-    """The place of the last event that a page looks at, and how many it looks at."""
-    some = select(_EVENT.seq).where(_EVENT.seq > after, _EVENT.seq <= mark).order_by(_EVENT.seq).limit(SCANNED)
-    each = some.subquery("some")
-    return select(func.max(each.c.seq).label("end"), func.count().label("number")).select_from(each)
+_BEHIND, _UP_TO = bindparam("behind", None, BigInteger), bindparam("mark", None, BigInteger)
 
 
-def _conditions(wanted: FeedFilter) -> list[ColumnElement[bool]]:
-    row = _EVENT
+def _walked(*what: Any) -> Subquery:
+    """The events that a page looks at, in order; what is checked outside leads to no other index (app.store.pages)."""
+    way = select(*what).where(_EVENT.seq > _BEHIND, _EVENT.seq <= _UP_TO).order_by(_EVENT.seq)
+    return way.limit(bindparam("scanned", None, Integer)).subquery("events")
+
+
+def _looked_at() -> Any:
+    """The place of the last of them, and how many they are."""
+    seq = _walked(_EVENT.seq).c.seq
+    return select(func.max(seq).label("end"), func.count(seq).label("number"))
+
+
+_LOOKED_AT = Kept(_looked_at())
+
+
+def _conditions(wanted: FeedFilter, row: Any) -> list[ColumnElement[bool]]:
     conditions = [row.type.in_(wanted.types) if wanted.types else row.type != CALLBACK_RECEIVED]
     if wanted.app_id is not None:
         conditions.append(row.app_id == wanted.app_id)
     for key, value in wanted.labels:
-        # No task has another key, and it would need quoting in a path.
-        fits = _LABEL_KEY.fullmatch(key)
-        shown = row.data["task", "labels", key].as_string() == value if fits else false()
-        conditions.append(or_(row.type == DELETED, shown))
+        conditions.append(or_(row.type == DELETED, shows_label(row.data["task", "labels"], key, value)))
     return conditions
 
 

@@ -42,12 +42,16 @@ def rows_of(result: CursorResult[Any]) -> Rows:
     return cast(Rows, rows)
 
 
+_DOUBLE = 701
+"""PostgreSQL's number of that type; the types of other columns do not ask."""
+
+
 def _write(statement: Any, dialect: Dialect) -> Any:
     """A statement as PostgreSQL takes it, and of each of its values the name, what to do to it, and what it is if none
     is given."""
     compiled: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     for name, *_, type_ in compiled._result_columns:
-        assert type_.dialect_impl(dialect).result_processor(dialect, None) is None, f"{name} needs SQLAlchemy"
+        assert type_.dialect_impl(dialect).result_processor(dialect, _DOUBLE) is None, f"{name} needs SQLAlchemy"
     own = compiled.params
     # Those of an IN, one for each value of its list, are texts and numbers.
     to_driver = {name: _processor(bind.type, dialect) for name, bind in compiled.binds.items()}

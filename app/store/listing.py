@@ -9,13 +9,15 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, literal_column, select
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, literal_column, or_, select
 
-from app.core.recording import File, Status, Task
+from app.core.recording import File, Status, Whose
+from app.store.checks import holds, shows_label
 from app.store.engine import Connection
+from app.store.kept import Kept
 from app.store.models import FileRow, LabelRow, TaskRow, table_of
-from app.store.pages import KEPT, OUT_OF_STEP, Listing, Page, Wanted, holds
-from app.store.rows import STAMP_COLUMNS, TASK_COLUMNS, TASKS, Stamp, to_file, to_task
+from app.store.pages import KEPT, OUT_OF_STEP, Listing, Page, Wanted
+from app.store.rows import STAMP_COLUMNS, Stamp, to_file
 
 _TASKS, _FILES = table_of(TaskRow), table_of(FileRow)
 _TASK, _FILE, _LABEL = _TASKS.c, _FILES.c, table_of(LabelRow).c
@@ -146,18 +148,18 @@ def _room_and_states(wanted: TaskFilter) -> list[list[ColumnElement[bool]]]:
 def _task_checks(wanted: TaskFilter) -> list[ColumnElement[bool]]:
     """What no index has beside the order, and all of what it has only roughly."""
     row = _TASK
-    of_file = [
-        *_equal({_FILE.user_id: wanted.user_id, _FILE.stream_id: wanted.stream_id}),
-        *_among({_FILE.status: wanted.file_status}),
-    ]
+    whose = _equal({_FILE.user_id: wanted.user_id, _FILE.stream_id: wanted.stream_id})
+    its_files = select(_FILE.task_id).where(_FILE.task_id == row.task_id, *whose)
+    counted = [row.file_counts[status].as_string().is_not(None) for status in wanted.file_status]
     return [
         *_among({row.task_id: wanted.task_id}),
         *_equal({row.app_id: wanted.app_id}),
         *_between(row.settled_at, wanted.settled_after, wanted.settled_before),
         *_between(row.query_deadline, None, wanted.deadline_before),
         *([row.attention.op("&")(wanted.attention) != 0] if wanted.attention else []),
-        *([holds(select(_FILE.task_id).where(_FILE.task_id == row.task_id), *of_file)] if of_file else []),
-        *(holds(select(_LABEL.task_id).where(_LABEL.task_id == row.task_id, *label)) for label in _labels(wanted)),
+        *(shows_label(row.labels, *label) for label in wanted.labels),
+        *([or_(*counted)] if counted else []),
+        *([holds(its_files, *_among({_FILE.status: wanted.file_status}))] if whose else []),
     ]
 
 
@@ -201,16 +203,26 @@ async def list_files(
     *,
     after: tuple[datetime, str, str] | None,
     limit: int,
-) -> Page[tuple[Task, File]]:
+) -> Page[tuple[Whose, File]]:
     """A page of files, each with its task, by update oldest first."""
     found = await _files(wanted).page(connection, after, limit)
-    return Page(await _with_tasks(connection, found.items), found.more)
+    return Page([_to_file(row) for row in found.items], found.more)
+
+
+def _to_file(row: Mapping[str, Any]) -> tuple[Whose, File]:
+    return Whose(row["task_id"], row["app_id"], row["room_id"]), to_file(row)
+
+
+_ITS_TASK = {
+    name: select(_TASK[name]).where(_TASK.task_id == _FILE.task_id).scalar_subquery() for name in ("app_id", "room_id")
+}
+_FILES_SHOWN = select(_FILES, *(value.label(name) for name, value in _ITS_TASK.items()))
 
 
 @lru_cache(KEPT)
 def _files(wanted: FileFilter) -> Listing:
     return Listing(
-        select(_FILES),
+        _FILES_SHOWN,
         _files_wanted(wanted),
         key=(_FILE.updated_at, _FILE.task_id, _FILE.file_id),
         identity=(_FILE.task_id, _FILE.file_id),
@@ -230,7 +242,7 @@ def _files_wanted(wanted: FileFilter) -> Wanted:
         _equal({row.stream_id: wanted.stream_id}),
         [row.backup_told.in_((0, 1, 2)), *copies] if copies else [],  # all there are: the index begins with them
     ]
-    of_task = _equal({_TASK.app_id: wanted.app_id, _TASK.room_id: wanted.room_id})
+    of_task = _equal({_ITS_TASK["app_id"]: wanted.app_id, _ITS_TASK["room_id"]: wanted.room_id})
     keys = select(row.task_id, row.file_id)
     sources = [keys.where(*conditions) for conditions in found_by if conditions]
     if wanted.room_id is not None:
@@ -239,30 +251,27 @@ def _files_wanted(wanted: FileFilter) -> Wanted:
         lead=lead,
         low=wanted.updated_after,
         high=wanted.updated_before,
-        checks=[
-            *chain(*found_by),
-            *([holds(select(_TASK.task_id).where(_TASK.task_id == row.task_id), *of_task)] if of_task else []),
-        ],
+        checks=[*chain(*found_by), *of_task],
         sources=sources,
     )
 
 
 async def list_task_files(
     connection: Connection, task_id: str, *, after: str | None, limit: int
-) -> list[tuple[Task, File]]:
+) -> list[tuple[Whose, File]]:
     """A page of one task's files, by their ids."""
-    conditions = [FileRow.task_id == task_id]
-    if after is not None:
-        conditions.append(FileRow.file_id > after)
-    statement = select(FileRow.__table__).where(*conditions).order_by(FileRow.file_id).limit(limit)
-    return await _with_tasks(connection, (await connection.execute(statement)).mappings().all())
+    given = {"its_task": task_id, "behind": "" if after is None else after, "at_most": limit}
+    return [_to_file(row) for row in await _ITS_FILES.rows(connection, given)]
 
 
-async def _with_tasks(connection: Connection, rows: Any) -> list[tuple[Task, File]]:
-    ids = {row["task_id"] for row in rows}
-    statement = select(*TASK_COLUMNS).select_from(TASKS).where(TaskRow.task_id.in_(ids))
-    tasks = {row.task_id: to_task(row) for row in await connection.execute(statement)} if ids else {}
-    return [(tasks[row["task_id"]], to_file(row)) for row in rows if row["task_id"] in tasks]
+_ITS_FILES = Kept(
+    _FILES_SHOWN.where(
+        _FILE.task_id == bindparam("its_task", None, _FILE.task_id.type),
+        _FILE.file_id > bindparam("behind", None, _FILE.file_id.type),
+    )
+    .order_by(_FILE.file_id)
+    .limit(bindparam("at_most", None, Integer))
+)
 
 
 def _among(wanted: Mapping[Any, tuple[str, ...]]) -> list[ColumnElement[bool]]:

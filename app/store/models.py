@@ -147,7 +147,7 @@ class FileRow(Base):
     __tablename__ = "files"
     __table_args__ = (
         Index(None, "updated_at", "task_id", "file_id"),
-        Index(None, "status", "updated_at"),
+        Index(None, "status", "updated_at", "task_id", "file_id"),
         Index(None, "user_id", "task_id"),
         Index(None, "stream_id", "task_id"),
         _some(

@@ -13,9 +13,9 @@ from sqlalchemy.sql.functions import FunctionElement
 from app.core.detection import Ending
 from app.core.recording import Outcome, Status
 from app.store.callbacks import ACCEPTED
+from app.store.checks import holds
 from app.store.engine import Connection
 from app.store.models import CallbackRow, TaskRow, table_of
-from app.store.pages import holds
 
 _TASKS, _CALLBACKS = table_of(TaskRow), table_of(CallbackRow)
 _ENDED = [status.value for status in Status if status.ended]

@@ -6,6 +6,9 @@ all that matches; which, they guess, and SQLite has nothing to guess by. So it i
 - if an index tells that a filter leaves few rows, those are fetched, checked and sorted;
 - else rows are walked in the list's order and checked, at most ``SCANNED`` for a page. A page that ends so may hold
   fewer rows than its limit, or none, and yet there may be more.
+
+Rows are walked in a query inside the one that checks them. What is checked does not reach the plan of the walk: it has
+nothing to choose, whatever PostgreSQL guesses of values and places, which it mostly does not know when it plans.
 """
 
 from __future__ import annotations
@@ -16,15 +19,29 @@ from datetime import UTC, datetime, timedelta
 from operator import ge, gt, le, lt
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, func, literal, select, true, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    select,
+    tuple_,
+)
+from sqlalchemy.sql.util import ClauseAdapter
+from sqlalchemy.sql.visitors import iterate
 
+from app.store.checks import By, checked
 from app.store.engine import Connection
 from app.store.kept import Kept
 
 FEW = 500
 """Rows that are rather sorted than looked for in order."""
 
-SCANNED = 2000
+SCANNED = 1000
 """Rows a page looks at, at most, where no index finds those that are wanted."""
 
 KEPT = 100
@@ -84,9 +101,11 @@ class Listing:
         self._walk = _Walk(wanted, key, newest_first)
         self._built: dict[tuple[object, ...], Kept] = {}
 
-    async def page(self, connection: Connection, after: tuple[Any, ...] | None, limit: int) -> Page[Mapping[str, Any]]:
-        """A page behind the place ``after``."""
-        given = {**_numbers(limit), **_values(_AFTER, after)}
+    async def page(
+        self, connection: Connection, after: tuple[Any, ...] | None, limit: int, *, low: int = 0
+    ) -> Page[Mapping[str, Any]]:
+        """A page behind the place ``after``. ``low``: what LOW is."""
+        given = {**_numbers(limit), **_values(_AFTER, after), "low": low}
         few = await self._few(connection, given) if self._wanted.checks else None
         end, goes_on = None, after is not None and (few is not None or self._walk.goes_on(after))
         if self._wanted.checks and few is None:
@@ -124,16 +143,24 @@ class Listing:
 
     def _rows(self, few: int | None, goes_on: bool, ends: bool) -> Select[Any]:
         wanted, walk = self._wanted, self._walk
-        conditions = [*wanted.within, *walk.begin(goes_on), *walk.stop(ends)]
+        one_more = _number("one_more")
         if few is not None:
             some = select(wanted.sources[few].limit(_number("twice_few")).cte("few").prefix_with("MATERIALIZED"))
             # Nothing but these few leads to an index.
             lead = [wanted.lead[0] == wanted.lead[1]] if wanted.lead else []
             identity = tuple_(*self._identity) if len(self._identity) > 1 else self._identity[0]
-            conditions = [identity.in_(some), *map(_checked, [*lead, *walk.plainly(goes_on), *wanted.within])]
-        statement = self._listed.where(*conditions, *map(_checked, wanted.checks))
-        order = walk.order[-len(self._key) :] if few is not None else walk.order
-        return statement.order_by(*order).limit(_number("one_more"))
+            checks = [*lead, *walk.plainly(goes_on), *wanted.within, *wanted.checks]
+            statement = self._listed.where(identity.in_(some), *map(checked, checks))
+            return statement.order_by(*walk.order[-len(self._key) :]).limit(one_more)
+        way = [*wanted.within, *walk.begin(goes_on), *walk.stop(ends)]
+        if not wanted.checks:
+            return self._listed.where(*way).order_by(*walk.order).limit(one_more)
+        # In the order of the walk: told so, SQLite would sort once more, and so look at all.
+        listed = self._listed.where(*wanted.checks).limit(one_more)
+        table, named = self._key[0].table, {*listed.selected_columns, *iterate(listed)}
+        columns = [column for column in table.columns if column in named]  # SQLite copies each
+        walked = select(*columns).where(*way).order_by(*walk.order).limit(_number("enough"))
+        return ClauseAdapter(walked.subquery(table.name)).traverse(listed)
 
 
 def _numbers(limit: int) -> dict[str, int]:
@@ -144,12 +171,17 @@ def _numbers(limit: int) -> dict[str, int]:
         # again.
         "twice_few": 2 * FEW,
         "all_but_the_last": SCANNED - 1,
+        # More than may have come since the last was found. A limit makes PostgreSQL keep to the order of the index.
+        "enough": 10 * SCANNED,
     }
 
 
 def _number(name: str) -> ColumnElement[int]:
     return bindparam(name, None, Integer)
 
+
+LOW = bindparam("low", None, BigInteger)
+"""A value of ``Wanted.low`` that is told when the statement runs."""
 
 _AFTER, _END = "behind", "up_to"
 """Places a statement is told of when it runs: what begins the names of their values."""
@@ -166,8 +198,7 @@ def _values(name: str, place: Iterable[Any] | None) -> dict[str, Any]:
 class _Walk:
     """The way through an index, from one place to another; each is told once, since SQLite heeds no second.
 
-    Places are compared with all columns of the index, the leading one too, so that PostgreSQL takes no other. It thinks
-    nothing of such comparisons when it estimates; a plain one beside them tells it how far the way is.
+    Places are compared with all columns of the index, the leading one too, so that PostgreSQL takes no other.
     """
 
     def __init__(self, wanted: Wanted, key: Sequence[ColumnElement[Any]], newest_first: bool) -> None:
@@ -190,15 +221,17 @@ class _Walk:
         """Behind the place a page goes on from, or where the way begins."""
         beyond = lt if self._down else gt
         if goes_on:
-            return self._beside(_place(_AFTER, self._key), beyond)
-        return [] if self._start is None else self._beside((literal(self._start, self._key[0].type),), beyond)
+            return self._all(_place(_AFTER, self._key), beyond)
+        return [] if self._start is None else self._all((self._value(self._start),), beyond)
 
     def stop(self, ends: bool) -> list[ColumnElement[bool]]:
         """Up to the place a page ends at, or where the way ends."""
         if ends:
-            return self._beside(_place(_END, self._key), ge if self._down else le)
-        end = (literal(self._end, self._key[0].type),)
-        return [] if self._end is None else self._beside(end, gt if self._down else lt)
+            return self._all(_place(_END, self._key), ge if self._down else le)
+        return [] if self._end is None else self._all((self._value(self._end),), gt if self._down else lt)
+
+    def _value(self, value: Any) -> ColumnElement[Any]:
+        return value if isinstance(value, ColumnElement) else literal(value, self._key[0].type)
 
     def plainly(self, goes_on: bool) -> list[ColumnElement[bool]]:
         """The whole way, for those who do not walk."""
@@ -207,27 +240,24 @@ class _Walk:
         place = [beyond(tuple_(*self._key), tuple_(*_place(_AFTER, self._key)))] if goes_on else []
         return [*place, *([first > low] if low is not None else []), *([first < high] if high is not None else [])]
 
-    def _beside(self, place: Sequence[Any], side: Callable[[Any, Any], Any]) -> list[ColumnElement[bool]]:
-        values = (*self._before, *place)
-        if len(values) == 1:
-            return [side(self._columns[0], values[0])]
-        plainly = le if side in (lt, le) else ge
-        return [side(tuple_(*self._columns[: len(values)]), tuple_(*values)), plainly(self._key[0], place[0])]
+    def _all(self, place: Sequence[Any], side: Callable[[Any, Any], Any]) -> list[ColumnElement[bool]]:
+        plain = _compared(side, self._key, place)
+        if not self._before:
+            return [plain]
+        # SQLite finds no place in an index by what begins with a column and goes on with the table's own key.
+        within = and_(self._columns[0] == self._before[0], plain)
+        return [By(_compared(side, self._columns, (*self._before, *place)), within)]
+
+
+def _compared(side: Callable[[Any, Any], Any], columns: Sequence[Any], place: Sequence[Any]) -> Any:
+    if len(place) == 1:
+        return side(columns[0], place[0])
+    return side(tuple_(*columns[: len(place)]), tuple_(*place))
 
 
 # What comes before and behind all that a list's key begins with.
 _NUMBERS = (0, 2**63 - 1)
 _TIMES = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
-
-
-def holds(of_row: Select[Any], *checks: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether what this finds for the row in question passes. An EXISTS PostgreSQL may answer for all rows at once."""
-    return of_row.where(*map(_checked, checks)).limit(1).scalar_subquery().is_not(None)
-
-
-def _checked(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """The condition, of no use to an index."""
-    return condition.is_(true())
 
 
 class ListingById(Listing):
@@ -246,34 +276,17 @@ class ListingById(Listing):
         after: datetime | None,
         before: datetime | None,
     ) -> None:
+        wanted = replace(wanted, low=LOW) if after is not None else wanted
         super().__init__(statement, wanted, key=(id_,), identity=(id_,), newest_first=True)
-        self._between = id_, at, after, before
+        # Between which ids the rows of these times are, by the index of ``at``.
+        label, older, newer = id_.label("id"), after and after - OUT_OF_STEP, before and before + OUT_OF_STEP
+        self._low = Kept(select(label).where(at <= older).order_by(at.desc()).limit(1)) if older else None
+        self._high = Kept(select(label).where(at >= newer).order_by(at).limit(1)) if newer else None
 
     async def page_below(self, connection: Connection, below: int | None, limit: int) -> Page[Mapping[str, Any]]:
         """A page from the row below ``below`` on."""
-        listing: Listing = self
-        if self._between[2:] != (None, None):
-            id_, at, after, before = self._between
-            low, high = await _written_between(connection, id_, at, after, before)
-            wanted = replace(self._wanted, low=low, high=high)
-            listing = Listing(self._listed, wanted, key=self._key, identity=self._identity, newest_first=True)
-        return await listing.page(connection, None if below is None else (below,), limit)
-
-
-async def _written_between(
-    connection: Connection,
-    id_: ColumnElement[int],
-    at: ColumnElement[datetime],
-    after: datetime | None,
-    before: datetime | None,
-) -> tuple[int | None, int | None]:
-    """Between which ids the rows of these times are, by the index of ``at``: Wanted's ``low`` and ``high``."""
-    low: int | None = None
-    high: int | None = None
-    if after is not None:
-        last = select(id_).where(at <= after - OUT_OF_STEP).order_by(at.desc()).limit(1)
-        low = (await connection.execute(last)).scalar()
-    if before is not None:
-        first = select(id_).where(at >= before + OUT_OF_STEP).order_by(at).limit(1)
-        high = (await connection.execute(first)).scalar()
-    return low, high
+        low = await self._low.rows(connection, {}) if self._low else ()
+        high = await self._high.rows(connection, {}) if self._high else ()
+        below = min((one for one in (below, *(row["id"] for row in high)) if one is not None), default=None)
+        place = None if below is None else (below,)
+        return await self.page(connection, place, limit, low=low[0]["id"] if low else 0)

@@ -23,7 +23,8 @@ def connect_args(*, wait: float, statement: float | None, pooled: bool) -> dict[
     """How to connect: for a connection and for a lock ``wait`` seconds, for a ``statement`` so many. ``pooled``: by a
     PgBouncer, which gives each transaction another connection: what was prepared or set on the last is not there."""
     limits = {"statement_timeout": statement or 0, "lock_timeout": wait, "idle_in_transaction_session_timeout": IDLE}
-    settings = {} if pooled else {name: f"{seconds * 1000:.0f}" for name, seconds in limits.items()}
+    settings = {name: f"{seconds * 1000:.0f}" for name, seconds in limits.items()}
+    settings |= {"enable_seqscan": "off", "jit": "off"}  # every statement has its index: docs/decisions.md
     unprepared = {
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
@@ -32,7 +33,7 @@ def connect_args(*, wait: float, statement: float | None, pooled: bool) -> dict[
     return {
         "timeout": wait,
         "command_timeout": statement and statement + 1,  # should the server not even say that time is up
-        "server_settings": {"application_name": "recording-status"} | settings,
+        "server_settings": {"application_name": "recording-status"} | ({} if pooled else settings),
     } | (unprepared if pooled else {})
 
 

@@ -9,12 +9,12 @@ from sqlalchemy import delete, select
 
 from app.core.recording import Tracking
 from app.store import feed
+from app.store.checks import holds
 from app.store.engine import Connection
 from app.store.many import upsert
 from app.store.models import CallbackRow, EventRow, TaskRow, TombstoneRow, table_of
 from app.store.models_audit import AuditRow
 from app.store.models_webhooks import DeliveryRow
-from app.store.pages import holds
 
 FILES = 2000
 """Files that go with the tasks of one transaction, but for a single task that has more."""

@@ -17,7 +17,7 @@ from app.errors import Misconfigured
 from app.imports import without_extras
 from app.store.engine import WAIT, Connection, Database
 
-HEAD = "0011_since_0006"
+HEAD = "0012_since_0006"
 """The revision this code was written for: the newest in ``migrations/versions``."""
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"

@@ -37,12 +37,16 @@ from app.store import budget, polls
 from app.store.budget import BUDGETS, Permit
 from app.store.budget_clock import budget_clock
 from app.store.engine import Connection
+from app.store.kept import Kept
 from app.store.models import AnswerRow, FileRow, TaskRow, table_of
 from app.store.polls import CLAIM_LEASE, POLLS, Claim
 from app.store.rows import task_values, to_file, to_task
 from app.store.tasks import newer_answer
 
 _TASKS, _FILES, _ANSWERS = table_of(TaskRow), table_of(FileRow), table_of(AnswerRow)
+
+MANY_FILES = 50
+"""A claim does not tell a task that has more: its row comes once more with each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +74,25 @@ async def claim(
     now: datetime,
     horizon: timedelta,
 ) -> Claimed:
-    """What `budget.take` and `polls.claim` do, unless the app is paused, throttled or kept from some of its permits."""
+    """What `budget.take` and `polls.claim` do, unless the app is paused, throttled or kept from some of its permits.
+
+    The connection is one of `Database.at_once`.
+    """
     until = now + CLAIM_LEASE
     given = {"of_app": app_id, "of_action": action, "allowed": limit, "me": holder, "regained": REGAIN_EVERY * limit}
     given |= {"now": now, "closing": now + horizon, "until": until}
-    rows = (await connection.execute(_claim(tuple(order)), given)).mappings().all()
+    rows = await _claim(tuple(order)).rows(connection, given)
     row = rows[0]
     permit = Permit(app_id, action, row["slot"], row["fence"]) if row["slot"] is not None else None
     if row["claimed_task"] is None:
         return Claimed(row["is_calm"], row["wait"], permit, None)
-    files = {file["f_file_id"]: to_file(_part(file, "f_")) for file in rows if file["f_file_id"] is not None}
-    task = to_task(_part(row, "t_") | {"next_poll_at": until}, files)
-    urgency = Urgency(row["claimed_as"])
-    claim = Claim(task.task_id, row["claimed_no"], until, urgency, task, row["mark"])
+    task = None
+    if len(rows) <= MANY_FILES:
+        files = {file["f_file_id"]: to_file(_part(file, "f_")) for file in rows if file["f_file_id"] is not None}
+        task = to_task(_part(row, "t_") | {"next_poll_at": until}, files)
+    claim = Claim(
+        row["claimed_task"], row["claimed_no"], until, Urgency(row["claimed_as"]), task, row["mark"] if task else ""
+    )
     return Claimed(row["is_calm"], row["wait"], permit, claim)
 
 
@@ -92,14 +102,15 @@ def _part(row: Any, prefix: str) -> dict[str, Any]:
 
 
 @cache
-def _claim(order: tuple[Urgency, ...]) -> Any:
+def _claim(order: tuple[Urgency, ...]) -> Kept:
     regained = BUDGETS.c.refused_at < budget_clock() - bindparam("regained")
     switches = (BUDGETS.c.paused.is_(None), ~BUDGETS.c.switched_off, BUDGETS.c.cap.is_(None))
     is_calm = and_(*switches, or_(BUDGETS.c.cut_to.is_(None), regained))
     this = select(is_calm.label("is_calm")).where(*budget.THIS_BUDGET).cte("this")
     permit = budget.TAKE.where(exists().where(this.c.is_calm)).cte("permit")
     claimed = polls.claiming(order).where(exists().where(permit.c.slot.is_not(None))).cte("claimed")
-    return select(
+    its_files = select(_FILES).where(_FILES.c.task_id == claimed.c.task_id).limit(MANY_FILES + 1).lateral("its_files")
+    statement = select(
         this.c.is_calm,
         budget.SOONEST.label("wait"),
         permit.c.slot,
@@ -109,14 +120,15 @@ def _claim(order: tuple[Urgency, ...]) -> Any:
         claimed.c.claimed_as,
         literal_column("tasks.xmin::text").label("mark"),
         *(column.label(f"t_{column.name}") for column in (*_TASKS.columns, POLLS.c.listed)),
-        *(column.label(f"f_{column.name}") for column in _FILES.columns),
+        *(column.label(f"f_{column.name}") for column in its_files.columns),
     ).select_from(
         this.outerjoin(permit, true())
         .outerjoin(claimed, true())
         .outerjoin(_TASKS, _TASKS.c.task_id == claimed.c.task_id)
         .outerjoin(POLLS, POLLS.c.task_id == claimed.c.task_id)
-        .outerjoin(_FILES, _FILES.c.task_id == claimed.c.task_id)
+        .outerjoin(its_files, true())
     )
+    return Kept(statement)
 
 
 async def record(
@@ -142,7 +154,8 @@ async def record(
     given |= {"asked_at": asked_at, "body": body}
     given |= polls.given(claim) | {f"new_{name}": value for name, value in asdict(plan).items()}
     given |= budget.given(permit) | dict(since)
-    return bool((await connection.execute(_RECORD, given)).scalar())
+    (row,) = await _RECORD.rows(connection, given)
+    return bool(row["kept"])
 
 
 _TOLD = bindparam("told_files", type_=ARRAY(Text()))
@@ -175,7 +188,7 @@ def _record() -> Any:
         budget.GIVE_BACK.returning(budget.PERMITS.c.slot).cte("given_back"),
         budget.FORGET_MISSES.returning(BUDGETS.c.app_id).cte("forgotten"),
     )
-    return select(func.count()).select_from(kept).add_cte(*parts)
+    return select(func.count().label("kept")).select_from(kept).add_cte(*parts)
 
 
-_RECORD = _record()
+_RECORD = Kept(_record())

@@ -166,7 +166,7 @@ class Follower:
         self._recent.extend(page.events)
         erased = {event.task_id for event in page.events if event.type == "task.deleted"}
         if erased:
-            self._recent = deque(replace(one, data={}) if one.task_id in erased else one for one in self._recent)
+            self._recent = deque(replace(one, content="{}") if one.task_id in erased else one for one in self._recent)
         while len(self._recent) > KEPT:
             self._since = self._recent.popleft().seq
         told = {event.task_id for event in page.events}

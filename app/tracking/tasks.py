@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from app.clock import Clock
 from app.core import merging
 from app.core.public import FILES_SHOWN, deletion
-from app.core.recording import File, Task, Tracking
+from app.core.recording import File, Task, Tracking, Whose
 from app.core.schedule import Urgency
 from app.errors import InvalidRequest, NotPollable, PreconditionFailed, TaskNotFound
 from app.store import callbacks as callback_store
@@ -97,7 +97,7 @@ class Tasks:
                 _existing(await store.find_task(connection, task_id, files=False), task_id)
             return found
 
-    async def files(self, task_id: str, *, after: str | None, limit: int) -> list[tuple[Task, File]]:
+    async def files(self, task_id: str, *, after: str | None, limit: int) -> list[tuple[Whose, File]]:
         """A page of a task's files. Raises TaskNotFound."""
         async with self._database.read() as connection:
             _existing(await store.find_task(connection, task_id, files=False), task_id)
@@ -128,7 +128,7 @@ class Tasks:
 
     async def list_files(
         self, wanted: listing.FileFilter, *, after: tuple[datetime, str, str] | None, limit: int
-    ) -> tuple[Page[tuple[Task, File]], int | None]:
+    ) -> tuple[Page[tuple[Whose, File]], int | None]:
         """A page of files across tasks, and for the first one where the feed goes on from it."""
         async with self._database.read() as connection:
             events_after = None if after else (await feed.bounds(connection)).newest  # before the files: no gap

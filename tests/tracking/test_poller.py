@@ -18,9 +18,10 @@ from app.provider.simulator import Server, Simulator, serve
 from app.store import polls
 from app.store import tasks as task_store
 from app.store.models_calls import PermitRow
+from app.store.trips import MANY_FILES
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service, running
-from tests.world import APP, SECRET, MakeSettings, claim
+from tests.world import APP, SECRET, MakeSettings, claim, observe, seen_file
 
 FAST = Policy(recording_early=timedelta(seconds=0.2), retry_first=timedelta(seconds=0.1))
 NO_HORIZON = timedelta(0)
@@ -220,6 +221,18 @@ async def test_polls_that_change_nothing_are_recorded_like_any(
     assert (stand.in_doubt, stand.paused) == (0, None)
     assert answer is not None
     assert answer[0] > task.registered_at
+
+
+async def test_a_task_of_very_many_files_keeps_them_all(polling_service: Service, provider: Server) -> None:
+    """A claim does not tell them on PostgreSQL."""
+    task_id = provider.simulator.start("normal", duration=6000)
+    await register(polling_service, task_id)
+    await observe(polling_service, task_id, Status.ONGOING, *(seen_file(f"{n}") for n in range(MANY_FILES + 10)))
+    await hurry(polling_service, task_id)
+    assert await polling_service.poller.run_once() == 1
+    task = await polling_service.tasks.get(task_id)
+    assert task.polling.poll_count == 2
+    assert sum(task.file_counts.values()) == len(task.files) >= MANY_FILES + 10
 
 
 async def test_no_transaction_is_open_during_a_poll(polling_service: Service, provider: Server) -> None:
