@@ -178,8 +178,8 @@ class Database:
             try:
                 yield started
             finally:
-                # At once: there is nothing to wait for, so it needs neither a task that nothing can cancel, as SQLAlchemy
-                # would start, nor a greenlet. Both cost more than a small statement.
+                # At once: there is nothing to wait for. SQLAlchemy's way takes a task that nothing can cancel, and a
+                # greenlet, both of which cost more than a small statement.
                 started.sync_connection.close()
 
     def at_once(self) -> AbstractAsyncContextManager[Connection]:
