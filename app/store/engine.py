@@ -86,10 +86,11 @@ class Database:
         self.is_pooled = make_url(url).query.get(PGBOUNCER) == "true"
         if self.is_sqlite:
             # One writer at a time is all SQLite has: a pool of one connection is a fair queue for it.
-            self.engine = self._sqlite_engine("BEGIN IMMEDIATE", connections=1, busy=sqlite.BUSY, wait=2 * WAIT)
+            self.engine = self._sqlite_engine(connections=1, busy=sqlite.BUSY, wait=2 * WAIT)
+            event.listen(self.engine.sync_engine, "begin", _begin_to_write)
             self._requests, self._jobs = (
                 _Lane(
-                    self._sqlite_engine("BEGIN", connections=size, busy=WAIT, wait=WAIT),
+                    self._sqlite_engine(connections=size, busy=WAIT, wait=WAIT),
                     self.engine,
                     asyncio.Semaphore(WRITERS),
                 )
@@ -122,7 +123,7 @@ class Database:
     def _lane(self) -> _Lane:
         return self._jobs if _in_background.get() else self._requests
 
-    def _sqlite_engine(self, begin: str, *, connections: int, busy: float, wait: float) -> AsyncEngine:
+    def _sqlite_engine(self, *, connections: int, busy: float, wait: float) -> AsyncEngine:
         folder = Path(self.url.removeprefix("sqlite+aiosqlite:///")).parent
         with suppress(OSError):  # told in plain words when it is used: `unwritable`
             folder.mkdir(parents=True, exist_ok=True)
@@ -142,15 +143,6 @@ class Database:
             connection.create_function("budget_clock", 0, self._clock.monotonic)
             connection.driver_connection.patience = STATEMENT
 
-        @event.listens_for(engine.sync_engine, "begin")
-        def begin_transaction(connection: Any) -> None:
-            durable = connection.get_execution_options().get("durable", True)
-            if connection.info.setdefault("durable", True) != durable:
-                connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-                connection.info["durable"] = durable
-            # A deferred transaction that turns to writing fails at once when another writes: no waiting there.
-            connection.exec_driver_sql(begin)
-
         return engine
 
     def _postgresql_lane(self, size: int) -> _Lane:
@@ -167,7 +159,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Connection]:
-        """A connection to ask with. On PostgreSQL each statement sees the newest commits."""
+        """A connection to ask with, in no transaction: each statement sees the newest commits."""
         with unavailable_if_down():
             async with _connected(self._lane.reading) as connection:  # there is nothing to commit
                 yield connection
@@ -290,3 +282,12 @@ async def _connected(engine: AsyncEngine) -> AsyncIterator[Connection]:
         # At once: closing has nothing to wait for here, so it takes no task of its own that nothing can cancel, as
         # SQLAlchemy would start one, nor a greenlet. Both cost more than a small statement.
         started.sync_connection.close()
+
+
+def _begin_to_write(connection: Any) -> None:
+    durable = connection.get_execution_options().get("durable", True)
+    if connection.info.setdefault("durable", True) != durable:
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.info["durable"] = durable
+    # A deferred transaction that turns to writing fails at once when another writes: no waiting there.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -50,6 +50,15 @@ async def test_no_update_is_lost_between_two_processes_that_read_and_write_at_on
     assert await count(counter) == 80
 
 
+async def test_each_statement_of_a_read_sees_what_is_committed_by_then(counter: Database) -> None:
+    async with counter.read() as connection:
+        seen = []
+        for _ in range(2):
+            seen.append((await connection.execute(text("SELECT fence FROM permits"))).scalar_one())
+            await add_one(counter)
+    assert seen == [0, 1]
+
+
 async def test_a_transaction_that_fails_leaves_nothing(counter: Database) -> None:
     async def add_then_fail() -> None:
         async with counter.write() as connection:
