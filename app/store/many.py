@@ -64,15 +64,16 @@ async def change_rows(connection: Connection, table: Table, rows: Sequence[Mappi
 @asynccontextmanager
 async def one_trip(connection: Connection) -> AsyncIterator[None]:
     """What is put meanwhile is written at the end, on PostgreSQL by one statement. So no row may be put twice."""
-    if _WAITING in connection.info:
+    info = connection.info  # a connection that failed has none any more
+    if _WAITING in info:
         yield
         return
-    connection.info[_WAITING] = []
+    info[_WAITING] = []
     try:
         yield
         await send(connection)
     finally:
-        del connection.info[_WAITING]
+        info.pop(_WAITING, None)
 
 
 async def send(connection: Connection) -> None:

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from app.errors import DatabaseUnavailable
 from app.store.engine import Connection, Database
 from app.store.many import among, change_rows, one_trip, put_rows, send
 from app.store.models import EventRow, TombstoneRow, table_of
@@ -106,3 +107,19 @@ async def test_what_waits_for_the_end_of_a_trip_is_sent_for_who_reads_it(service
         await put_rows(connection, TOMBSTONES, [buried(task_id(2))])
     async with service.database.read() as connection:
         assert set(await untils(connection)) == {task_id(1), task_id(2)}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite's connections are files
+async def test_a_connection_that_dies_on_a_trip_is_told_as_such(service: Service) -> None:
+    async def die() -> None:
+        async with service.database.write() as connection, one_trip(connection):
+            await put_rows(connection, EVENTS, [event(1)])
+            number = (await connection.execute(select(func.pg_backend_pid()))).scalar_one()
+            async with service.database.write() as other:
+                await other.execute(text(f"SELECT pg_terminate_backend({number})"))
+
+    with pytest.raises(DatabaseUnavailable):
+        await die()
+    async with service.database.write() as connection, one_trip(connection):
+        await put_rows(connection, EVENTS, [event(2)])
+    assert [one["id"] for one in await stored(service.database)] == ["evt_2"]
