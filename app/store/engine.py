@@ -269,7 +269,7 @@ class Database:
 
 @asynccontextmanager
 async def _connected(engine: AsyncEngine) -> AsyncIterator[Connection]:
-    """A connection from the pool; it begins no transaction on PostgreSQL."""
+    """A connection from the pool, in no transaction yet."""
     connection = engine.connect()
     if engine.dialect.name == "sqlite":
         async with connection:

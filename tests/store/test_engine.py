@@ -96,3 +96,21 @@ async def test_a_database_that_cannot_be_reached_is_told_as_such() -> None:
         async with nowhere.read():
             pass
     await nowhere.close()
+
+
+@pytest.mark.parametrize("first_alone", [True, False])
+async def test_who_writes_alone_and_who_writes_with_others_wait_for_each_other(
+    database: Database, first_alone: bool
+) -> None:
+    order: list[str] = []
+
+    async def follow() -> None:
+        async with database.write(alone=not first_alone):
+            order.append("second")
+
+    async with database.write(alone=first_alone):
+        second = asyncio.create_task(follow())
+        await asyncio.sleep(0.1)
+        order.append("first")
+    await second
+    assert order == ["first", "second"]
