@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from app.core.signing import callback_signature
 from app.wiring import Service, open_service
@@ -193,3 +194,27 @@ async def test_what_no_answer_can_show_as_json_is_shown_as_text(
     assert (await client.post(DOOR, content=body)).status_code == 200
     (shown,) = await items(client)
     assert shown["body"] == body
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has no trips
+async def test_a_registration_takes_eight_trips_to_postgresql_and_a_callback_five(
+    service: Service, client: httpx.AsyncClient, clock: HandClock
+) -> None:
+    trips: list[str] = []
+
+    def listen_to(connection: Any, *_: Any) -> None:
+        connection.driver_connection.add_query_logger(note)
+
+    def note(query: Any) -> None:
+        trips.append(query.query)
+
+    async def call_back(number: int) -> None:
+        assert (await client.post(DOOR, content=json.dumps(members(clock, number)))).status_code == 200
+
+    await register(client)
+    await call_back(1)
+    event.listen(service.database.engine.sync_engine, "checkout", listen_to)
+    await register(client, 1)
+    registration, trips = trips, []
+    await call_back(2)
+    assert (len(registration), len(trips)) == (8, 5), [registration, trips]
