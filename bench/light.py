@@ -207,7 +207,7 @@ class Week:
             places.env["ZEGO_API_URL"] = url = await provider.says(r"listens on (http://\S+)")
             serving = await places.serve(stack)
             api, control = [
-                await stack.enter_async_context(httpx.AsyncClient(base_url=base, trust_env=False, timeout=60))
+                await stack.enter_async_context(httpx.AsyncClient(base_url=base, trust_env=False, timeout=600))
                 for base in (serving.url, url)
             ]
             memory, began = [], time.monotonic()
