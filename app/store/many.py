@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, JSON, BindParameter, ColumnElement, String, Table, Text, bindparam, func, select, update
+from sqlalchemy import ARRAY, JSON, BindParameter, ColumnElement, String, Table, Text, bindparam, column, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -41,8 +41,7 @@ async def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[
     """Add rows, all of the same columns, in this order; what came back. ``finish``: a function of a module, which adds
     to the INSERT what is to be done on a conflict and what is to come back.
 
-    PostgreSQL gets a list for each column: it took longer to read a statement with each value for itself than to store
-    them.
+    PostgreSQL gets them as one JSON text: to hand each value, or a list of each column, to the driver took longer.
     """
     if connection.dialect.name == "sqlite":
         return rows_of(await connection.execute(finish(sqlite.insert(table)), rows))
@@ -105,7 +104,7 @@ def _change(table: Table, names: tuple[str, ...]) -> Any:
 
 def _changed(table: Table, new: Mapping[str, Any]) -> Any:
     these = [column == new[column.name] for column in table.primary_key]
-    return update(table).where(*these).values({k: v for k, v in new.items() if not table.c[k].primary_key})
+    return update(table).where(*these).values({k: new[k] for k in new.keys() if not table.c[k].primary_key})
 
 
 class _Shape(NamedTuple):
@@ -118,43 +117,49 @@ class _Shape(NamedTuple):
     finish: Finish | None
 
     def statement(self, number: int) -> Any:
-        # Texts without their length and collation: PostgreSQL would cut too long ones short.
-        types = {name: self.table.c[name].type for name in self.names}
-        plain = {name: Text() if isinstance(type_, String) else type_ for name, type_ in types.items()}
-        given = {
-            name: bindparam(f"{name}_{number}", type_=type_ if name in self.alike else ARRAY(type_))
-            for name, type_ in plain.items()
-        }
-        lists = [given[name] for name in self.names if name not in self.alike]
-        rows = func.unnest(*lists).table_valued(*(name for name in self.names if name not in self.alike))
-        rows = rows.render_derived(name=f"new_{number}")
-        new = {name: given[name] if name in self.alike else rows.c[name] for name in self.names}
+        each = [name for name in self.names if name not in self.alike]
+        rows = self._read(func.json_to_recordset, f"rows_{number}", each)
+        new = {name: rows.c[name] for name in each}
+        if self.alike:
+            all_ = self._read(func.json_to_record, f"all_{number}", sorted(self.alike))
+            new |= {name: all_.c[name] for name in self.alike}
         if self.finish is None:
             return _changed(self.table, new)
-        insert = postgresql.insert(self.table).from_select(self.names, select(*new.values()).select_from(rows))
+        insert = postgresql.insert(self.table).from_select(self.names, select(*(new[name] for name in self.names)))
         return self.finish(insert)
 
+    def _read(self, function: Any, parameter: str, names: Sequence[str]) -> Any:
+        # Texts without their length and collation: PostgreSQL would cut too long ones short.
+        types = {name: self.table.c[name].type for name in names}
+        plain = [column(name, Text() if isinstance(type_, String) else type_) for name, type_ in types.items()]
+        given = function(bindparam(parameter, type_=JSON())).table_valued(*plain, joins_implicitly=True)
+        return given.render_derived(name=f"new_{parameter}", with_types=True)
 
-_Shaped = tuple[_Shape, dict[str, Any]]
-"""A shape, and the values of its columns."""
+
+_Shaped = tuple[_Shape, Sequence[Mapping[str, Any]], Mapping[str, Any]]
+"""A shape, rows of it, and what is alike in all of them."""
 
 MANY = 100
 """Rows from which on one value is given where all are alike: it pays, but each such statement is one of its own."""
 
 
 def _shaped(table: Table, rows: Sequence[Mapping[str, Any]], finish: Finish | None) -> _Shaped:
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    alike: dict[str, Any] = {}
+    names, alike = tuple(rows[0]), dict[str, Any]()
     if len(rows) >= MANY:
+        columns = {name: [row[name] for row in rows] for name in names}
         alike = {name: values[0] for name, values in columns.items() if values.count(values[0]) == len(values)}
-        if len(alike) == len(columns):
+        if len(alike) == len(names):
             alike.popitem()  # something has to say how many rows there are
-    return _Shape(table, tuple(columns), frozenset(alike), finish), columns | alike
+        each = [name for name in names if name not in alike]
+        rows = [dict(zip(each, values, strict=True)) for values in zip(*(columns[name] for name in each), strict=True)]
+    return _Shape(table, names, frozenset(alike), finish), rows, alike
 
 
 async def _write(connection: Connection, shaped: Sequence[_Shaped]) -> Rows:
-    given = {f"{name}_{number}": value for number, (_, columns) in enumerate(shaped) for name, value in columns.items()}
-    return await _in_one(tuple(shape for shape, _ in shaped)).rows(connection, given)
+    given: dict[str, Any] = {}
+    for number, (_, rows, alike) in enumerate(shaped):
+        given |= {f"rows_{number}": rows, f"all_{number}": alike}
+    return await _in_one(tuple(shape for shape, *_ in shaped)).rows(connection, given)
 
 
 @lru_cache(maxsize=500)
