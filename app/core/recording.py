@@ -265,28 +265,34 @@ class Task:
     @property
     def window(self) -> tuple[datetime, Basis]:
         """When the provider stops answering for this task, and how the start it counts from is known."""
-        start, basis = self._start
+        start, basis = _start(self.task_id, self.registered_at, self.started_at, self.began_at)
         return start + QUERY_WINDOW, basis
 
     def is_possible(self, moment: datetime) -> bool:
         """Whether this task can have begun or ended then, as the provider tells times."""
-        return -QUERY_WINDOW - SLACK <= moment - self.registered_at <= QUERY_WINDOW + SLACK
+        return _is_possible(moment, self.registered_at)
 
-    @property
-    def _start(self) -> tuple[datetime, Basis]:
-        if self.began_at is not None:
-            # It began before it was registered, so this is never too early.
-            possible = self.is_possible(self.began_at)
-            return (self.began_at, Basis.PROVIDER) if possible else (self.registered_at, Basis.REGISTRATION)
-        if self.started_at is not None:
-            return self.started_at, Basis.CALLER
-        hint = creation_time(self.task_id)
-        if hint is not None and self.registered_at - QUERY_WINDOW <= hint <= self.registered_at + timedelta(minutes=5):
-            return hint, Basis.TASK_ID
-        return self.registered_at, Basis.REGISTRATION
+
+def _is_possible(moment: datetime, registered_at: datetime) -> bool:
+    return -QUERY_WINDOW - SLACK <= moment - registered_at <= QUERY_WINDOW + SLACK
 
 
 @lru_cache(maxsize=10_000)
+def _start(
+    task_id: str, registered_at: datetime, started_at: datetime | None, began_at: datetime | None
+) -> tuple[datetime, Basis]:
+    if began_at is not None:
+        # It began before it was registered, so this is never too early.
+        possible = _is_possible(began_at, registered_at)
+        return (began_at, Basis.PROVIDER) if possible else (registered_at, Basis.REGISTRATION)
+    if started_at is not None:
+        return started_at, Basis.CALLER
+    hint = creation_time(task_id)
+    if hint is not None and registered_at - QUERY_WINDOW <= hint <= registered_at + timedelta(minutes=5):
+        return hint, Basis.TASK_ID
+    return registered_at, Basis.REGISTRATION
+
+
 def creation_time(task_id: str) -> datetime | None:
     """The time that TaskIds seem to carry in their first four bytes (inferred from samples, never documented)."""
     try:

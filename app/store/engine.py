@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import event, func, make_url, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -56,6 +56,7 @@ _new_engine = partial(
     create_async_engine,
     hide_parameters=True,  # an error ends in the log; values are callers' data
     json_serializer=lambda value: to_json(value).decode(),  # several times as fast as the standard library
+    json_deserializer=from_json,
 )
 
 _in_background: ContextVar[bool] = ContextVar("in_background", default=False)

@@ -18,7 +18,7 @@ from app.core.recording import (
 )
 from app.store.engine import Connection
 from app.store.kept import Kept
-from app.store.many import INSERT, add_rows, among, change_rows, put_rows, upsert
+from app.store.many import INSERT, add_rows, among, change_rows, put_rows, send, upsert
 from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
 from app.store.rows import (
     STAMP_COLUMNS,
@@ -104,6 +104,7 @@ async def save_task(connection: Connection, before: Task, after: Task) -> None:
     await change_rows(connection, _TASKS, [task_values(after)])
     await save_files(connection, before, after)
     if before.labels != after.labels:
+        await send(connection)
         await connection.execute(delete(LabelRow).where(LabelRow.task_id == after.task_id))
         await _add_labels(connection, [after])
 

@@ -16,6 +16,7 @@ from app.store import callbacks as store
 from app.store import polls
 from app.store import tasks as task_store
 from app.store.engine import Connection
+from app.store.many import send
 from app.tracking.changes import Changes
 
 
@@ -90,8 +91,11 @@ class Hearing:
             if tasks[task_id].app_id == one.app_id:
                 mine.append(one.id)
                 heard.setdefault(task_id, []).append(Heard(reread(one), one.received_at))
+        if not heard:
+            return {}
+        await send(connection)  # the tasks themselves, which change now
         await store.become_known(connection, mine)
-        return await self.hear(connection, tasks, heard, now=now) if heard else {}
+        return await self.hear(connection, tasks, heard, now=now)
 
 
 def reread(receipt: store.Stored) -> Callback | None:

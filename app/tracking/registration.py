@@ -73,7 +73,7 @@ class Registration:
 
     async def _register_singles(self, wanted: list[tuple[NewTask, Caller]]) -> list[Registered]:
         now = self._clock.now()
-        async with self._database.write() as connection:
+        async with self._database.write() as connection, one_trip(connection):
             done, labelled = await self._register(connection, [one for one, _ in wanted], Urgency.HURRIED, now=now)
             lines: list[tuple[Caller, Action, str, Json]] = []
             for (one, by), came in zip(wanted, done, strict=True):
@@ -88,7 +88,7 @@ class Registration:
     async def register_batch(self, wanted: Sequence[NewTask], *, by: Caller = NOBODY) -> list[Registered]:
         """Register many in one transaction; the results stand in the order given, refusals among them."""
         now = self._clock.now()
-        async with self._database.write() as connection:
+        async with self._database.write() as connection, one_trip(connection):
             done, labelled = await self._register(connection, wanted, Urgency.BATCH, now=now)
             new = sum(one.result == "created" for one in done)
             if new or labelled:

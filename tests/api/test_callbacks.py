@@ -197,7 +197,7 @@ async def test_what_no_answer_can_show_as_json_is_shown_as_text(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has no trips
-async def test_a_registration_takes_eight_trips_to_postgresql_and_a_callback_five(
+async def test_a_registration_takes_seven_trips_to_postgresql_and_a_callback_five(
     service: Service, client: httpx.AsyncClient, clock: HandClock
 ) -> None:
     trips: list[str] = []
@@ -217,4 +217,4 @@ async def test_a_registration_takes_eight_trips_to_postgresql_and_a_callback_fiv
     await register(client, 1)
     registration, trips = trips, []
     await call_back(2)
-    assert (len(registration), len(trips)) == (8, 5), [registration, trips]
+    assert (len(registration), len(trips)) == (7, 5), [registration, trips]
