@@ -44,11 +44,11 @@ class Api(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         framework = self.framework()
-        return edge.Edge(framework if self.state.service.role == "worker" else plain.Reads(framework))
+        return edge.Edge(framework if self.state.service.role == "worker" else plain.Plain(framework, self.routes))
 
     def framework(self) -> ASGIApp:
         """The routes, and of the framework's own layers what they need: the edge answers crashes and bounds bodies."""
-        return ExceptionMiddleware(AsyncExitStackMiddleware(plain.Exactly(self.router)), problems.ANSWERS)
+        return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), problems.ANSWERS)
 
     def openapi(self) -> dict[str, Any]:
         """The API's description, made once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import structlog
@@ -147,30 +147,37 @@ TheService = Annotated[Service, Depends(_the_service)]
 class GuardedRoute(APIRoute):
     """Asks its guards before it reads the body: a stranger's is not worth parsing, nor is its fault told.
 
-    An endpoint that answers with a Response of its own, and wants nothing but a body and PARTS, is given them at once:
-    FastAPI, which looks at each request for all that a parameter might be, only says what is wrong with a body.
+    An endpoint that answers with a Response of its own, and wants nothing but a body and PARTS, is given them at once
+    (``plain``): FastAPI, which looks at each request for all that a parameter might be, only says what is wrong with a
+    body, where that answers None.
     """
+
+    plain: Callable[[Request], Awaitable[Response | None]] | None = None
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         solved, guards = super().get_route_handler(), guards_of(self)
         wanted = get_type_hints(self.endpoint)
         whole, body = wanted.pop("return", None), wanted.pop("body", None)
         parts = [(name, PARTS[name]) for name in wanted if name in PARTS]
-        is_plain = whole is Response and len(parts) == len(wanted) and len(guards) == len(self.dependencies)
 
-        async def guarded(request: Request) -> Response:
-            for guard in guards:
-                guard.let_in(request.scope)
-            if not is_plain:
-                return await solved(request)
+        async def plain(request: Request) -> Response | None:
             given = {name: part(request) for name, part in parts}
             if body is not None:
                 try:
                     given["body"] = body.model_validate(json.loads(await request.body()))
                 except (ValueError, RecursionError):
-                    return await solved(request)
+                    return None
             answer: Response = await self.endpoint(**given)
             return answer
+
+        if whole is Response and len(parts) == len(wanted) and len(guards) == len(self.dependencies):
+            self.plain = plain
+
+        async def guarded(request: Request) -> Response:
+            for guard in guards:
+                guard.let_in(request.scope)
+            answer = await self.plain(request) if self.plain else None
+            return answer or await solved(request)
 
         return guarded
 

@@ -1,25 +1,25 @@
-"""The reads that are asked for most, on their shortest way.
+"""What is asked for most, on its shortest way.
 
-They are described, and answered in all other cases, by their routes in app.api.tasks and app.api.events. The framework
-looks for a route twice, for each parameter a request might have, and for what might be left open, which takes several
-times what there is to do here.
+It is described, and answered in all other cases, by the routes themselves. The framework looks for a route twice, for
+each parameter a request might have, and for what might be left open, which takes several times what there is to do here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, get_origin
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import QueryParams
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import events, problems, tasks
 from app.api.events import FeedQuery
-from app.api.keys import Guard, guards_of
+from app.api.keys import Guard, GuardedRoute, guards_of
 from app.api.lists import TaskQuery
 from app.api.schemas import TASK_ID
 from app.api.shown import gallery_of
@@ -28,56 +28,80 @@ _ONE = re.compile(r"/v1/tasks/([^/]*)")
 _TASK_ID = re.compile(TASK_ID)
 
 
-class Read(NamedTuple):
-    """GET of what ``find`` finds in a request; None: nothing that is answered here. ``path`` and ``guards`` are those
-    of the route beside which it stands."""
+class Way(NamedTuple):
+    """``path`` and ``guards`` are those of the route beside which it stands. ``answer`` gets what was found in the
+    request, if it is looked at before, and the request; None: the framework is to answer."""
 
     path: str
     guards: Sequence[Guard]
-    find: Callable[[Scope], Any]
-    answer: Callable[[Any, Request], Awaitable[Response]]
+    answer: Callable[..., Awaitable[Response | None]]
 
 
-class Reads:
-    """Answers these itself, and leaves all else to the application."""
+Find = Callable[[Scope], Any]
+"""Looks at a request; None: it is not answered here."""
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class Plain:
+    """Answers what it can itself, and leaves all else to the application."""
+
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self._app = app
-        self._reads = [
-            _read(tasks.router, tasks.get_task, _task_id, _one_task),
-            _read(tasks.router, tasks.list_tasks, _query("/v1/tasks", TaskQuery)),
-            _read(events.router, events.list_events, _query("/v1/events", FeedQuery)),
+        self._reads: list[tuple[Find, Way]] = [
+            (_task_id, _beside(tasks.router, tasks.get_task)._replace(answer=_one_task)),
+            (_query("/v1/tasks", TaskQuery), _beside(tasks.router, tasks.list_tasks)),
+            (_query("/v1/events", FeedQuery), _beside(events.router, events.list_events)),
         ]
+        self._writes = {
+            (method, route.path): Way(route.path_format, guards_of(route), route.plain)
+            for route in routes
+            if isinstance(route, GuardedRoute) and route.plain and not route.param_convertors
+            for method in (route.methods or set()) - {"GET"}
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "GET":
-            for read in self._reads:
-                asked = read.find(scope)
-                if asked is not None:
-                    scope["route"] = read
-                    answer = await _answer(read, asked, Request(scope, receive, send))
-                    await answer(scope, receive, send)
-                    return
-        await self._app(scope, receive, send)
+        found = self._find(scope) if scope["type"] == "http" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        way, *asked = found
+        scope["route"] = way
+        request = Request(scope, receive, send)
+        answer = await _answer(way, asked, request)
+        if answer is None:
+            await self._app(scope, _again(await request.body(), receive), send)
+        else:
+            await answer(scope, receive, send)
+
+    def _find(self, scope: Scope) -> tuple[Any, ...] | None:
+        """The way, and what its `Find` found."""
+        if scope["method"] == "GET":
+            return next(((way, asked) for find, way in self._reads if (asked := find(scope)) is not None), None)
+        way = self._writes.get((scope["method"], scope["path"]))
+        return way and (way,)
 
 
-async def _answer(read: Read, asked: Any, request: Request) -> Response:
+async def _answer(way: Way, asked: Sequence[Any], request: Request) -> Response | None:
     try:
-        for guard in read.guards:
+        for guard in way.guards:
             guard.let_in(request.scope)
-        return await read.answer(asked, request)
+        return await way.answer(*asked, request)
     except Exception as error:  # noqa: BLE001 - what is no refusal is raised again
         return await problems.answer(request, error)
 
 
-def _read(
-    router: APIRouter,
-    endpoint: Callable[..., Any],
-    find: Callable[[Scope], Any],
-    answer: Callable[[Any, Request], Awaitable[Response]] | None = None,
-) -> Read:
-    beside = next(one for one in router.routes if isinstance(one, APIRoute) and one.endpoint is endpoint)
-    return Read(beside.path_format, guards_of(beside), find, answer or endpoint)
+def _again(body: bytes, receive: Receive) -> Receive:
+    """For whoever reads a request after its body was read."""
+    first: list[Message] = [{"type": "http.request", "body": body}]
+
+    async def receive_again() -> Message:
+        return first.pop() if first else await receive()
+
+    return receive_again
+
+
+def _beside(router: APIRouter, endpoint: Callable[..., Any]) -> Way:
+    route = next(one for one in router.routes if isinstance(one, APIRoute) and one.endpoint is endpoint)
+    return Way(route.path_format, guards_of(route), endpoint)
 
 
 def _task_id(scope: Scope) -> str | None:
@@ -105,24 +129,3 @@ def _query(path: str, query: type[BaseModel]) -> Callable[[Scope], BaseModel | N
             return None
 
     return find
-
-
-class Exactly:
-    """Takes a request to the route whose path is just this; the framework would try one route after the other."""
-
-    def __init__(self, router: APIRouter) -> None:
-        self._router = router
-        self._routes = {
-            (method, route.path): route
-            for route in router.routes
-            if isinstance(route, APIRoute) and not route.param_convertors
-            for method in route.methods or ()
-        }
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        if route is None:
-            await self._router(scope, receive, send)
-        else:
-            scope.update(router=self._router, route=route, endpoint=route.endpoint, path_params={})
-            await route.app(scope, receive, send)
