@@ -1,7 +1,7 @@
 """What is asked for most, on its shortest way.
 
 It is described, and answered in all other cases, by the routes themselves. The framework looks for a route twice, for
-each parameter a request might have, and for what might be left open, which takes several times what there is to do here.
+each parameter a request might have, and for what might be left open: several times what there is to do here.
 """
 
 from __future__ import annotations

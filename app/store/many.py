@@ -7,7 +7,20 @@ from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, JSON, BindParameter, ColumnElement, String, Table, Text, bindparam, column, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    BindParameter,
+    ColumnElement,
+    String,
+    Table,
+    Text,
+    bindparam,
+    column,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -104,7 +117,7 @@ def _change(table: Table, names: tuple[str, ...]) -> Any:
 
 def _changed(table: Table, new: Mapping[str, Any]) -> Any:
     these = [column == new[column.name] for column in table.primary_key]
-    return update(table).where(*these).values({k: new[k] for k in new.keys() if not table.c[k].primary_key})
+    return update(table).where(*these).values({k: new[k] for k in new if not table.c[k].primary_key})
 
 
 class _Shape(NamedTuple):
