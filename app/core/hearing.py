@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.core.merging import outcome_of
 from app.core.recording import File, FileStatus, Outcome, SeenFile, Task, Tracking
 from app.core.told import CallbackEvent, LastCallback, Notice, Playlist
+from app.core.values import replace, value
 
 NOTICES_KEPT = 50
 PLAYLISTS_KEPT = 200
@@ -37,7 +37,7 @@ CHATTER = frozenset(
 """Events that say nothing of a task's state."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Callback:
     """What one callback says. None of it is signed: whoever saw one signature could have written it.
 

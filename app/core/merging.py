@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -26,6 +25,7 @@ from app.core.recording import (
     Task,
     Tracking,
 )
+from app.core.values import replace
 
 T = TypeVar("T")
 

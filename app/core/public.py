@@ -5,8 +5,9 @@ The same words serve the API's answers and the events, so an event says exactly 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from app.core.codes import MEDIA_TRACK_TYPES, QUIT_REASONS, RECORD_MODES, STREAM
 from app.core.deliveries import settled_files, size, task_url
 from app.core.recording import Attention, File, LastError, Polling, Task, Tracking, Whose
 from app.core.told import LastCallback, Notice, Playlist
+from app.core.values import replace
 
 Json = dict[str, Any]
 
@@ -27,6 +29,7 @@ SILENT = frozenset({"polling", "last_callback", "version", "updated_at"})
 """Fields whose change makes no new version."""
 
 
+@lru_cache(1000)
 def time_text(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC with exactly three decimals."""
     if moment is None:

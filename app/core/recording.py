@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, IntFlag, StrEnum
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from app.core.told import NOTHING_TOLD, Told
+from app.core.values import value
 
 T = TypeVar("T")
 
@@ -110,7 +111,7 @@ class Attention(IntFlag):
 NO_ATTENTION = Attention(0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class SeenFile:
     """What one answer says of one file. Sizes in bytes, durations in milliseconds, resolutions in pixels."""
 
@@ -132,7 +133,7 @@ class SeenFile:
     custom_begin_timestamp: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Observation:
     """What one answer says of a task. ``claim_no``: the number of the claim that asked; ``asked_at``: when."""
 
@@ -148,7 +149,7 @@ class Observation:
     files: tuple[SeenFile, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class File:
     """A file as we know it: the winning description, the claim it came with, and when things were first seen.
 
@@ -187,7 +188,7 @@ class Failure(Enum):
     UNKNOWN = "an answer that cannot be read"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class LastError:
     """Why the newest poll told nothing."""
 
@@ -197,7 +198,7 @@ class LastError:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Polling:
     """How asking about the task goes; no change here makes a new version.
 
@@ -220,7 +221,7 @@ class Whose(NamedTuple):
     room_id: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Task:
     """A registered recording task. ``files`` may be left out (a list of tasks); ``file_counts`` always counts all."""
 

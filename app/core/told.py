@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from app.core.values import value
 
 
 class CallbackEvent(StrEnum):
@@ -23,7 +24,7 @@ class CallbackEvent(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Playlist:
     """The address of a live M3U8 playlist."""
 
@@ -33,7 +34,7 @@ class Playlist:
     media_track_type_code: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Notice:
     """Something that callbacks told, as often as they did."""
 
@@ -44,7 +45,7 @@ class Notice:
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class LastCallback:
     """The newest callback about a task."""
 
@@ -53,7 +54,7 @@ class LastCallback:
     received_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Told:
     """What only callbacks tell of a task, beside what polls say of it.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.core.hearing import Callback, hear, hurry, last_callback, weigh
 from app.core.public import Event, callback_received
 from app.core.recording import SeenFile, Task, Tracking
 from app.core.schedule import Urgency
+from app.core.values import replace
 from app.errors import CallbackUnreadable
 from app.provider import callbacks as wire
 from app.store import callbacks as store

@@ -4,7 +4,6 @@ been kept long enough."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -14,6 +13,7 @@ from app.core.hearing import weigh
 from app.core.merging import EXPIRING_BEFORE, expired, expiring, mark, with_backups_watched
 from app.core.public import backup_notice
 from app.core.recording import Basis, LastError, Task, Tracking
+from app.core.values import replace
 from app.store import backups, counts, feed, polls, purging
 from app.store import callbacks as callback_store
 from app.store import events as event_store

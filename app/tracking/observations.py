@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -16,6 +15,7 @@ from app.core.hearing import weigh
 from app.core.public import versioned
 from app.core.recording import Failure, LastError, Task, Tracking
 from app.core.schedule import Pace, Plan, Policy, next_poll
+from app.core.values import replace
 from app.errors import AnswerUnknown, ProviderError, TaskRefused, TaskUnknown
 from app.provider.client import Described
 from app.provider.wire import FILES_LIMIT, too_many_files

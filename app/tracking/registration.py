@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -11,6 +11,7 @@ from app.clock import Clock
 from app.core.public import Json
 from app.core.recording import Polling, Task
 from app.core.schedule import Urgency
+from app.core.values import replace
 from app.errors import AppConflict, InvalidRequest, Refusal
 from app.store import polls
 from app.store import tasks as store

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.clock import Clock
@@ -11,6 +11,7 @@ from app.core import merging
 from app.core.public import FILES_SHOWN, deletion
 from app.core.recording import File, Task, Tracking, Whose
 from app.core.schedule import Urgency
+from app.core.values import replace
 from app.errors import InvalidRequest, NotPollable, PreconditionFailed, TaskNotFound
 from app.store import callbacks as callback_store
 from app.store import events as event_store
