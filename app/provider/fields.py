@@ -66,7 +66,9 @@ def is_longer(text: str, limit: int) -> bool:
 
 def clean(text: str) -> str:
     """Without NUL and lone surrogates, which PostgreSQL and UTF-8 refuse."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()
+    return text.replace("\x00", "\ufffd")
 
 
 def moment(value: Any) -> datetime | None:

@@ -135,18 +135,9 @@ def task_values(task: Task) -> dict[str, Any]:
     }
 
 
-def told_values(told: Told) -> dict[str, Any] | None:
-    return None if told == NOTHING_TOLD else _jsonable(told)
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, (str, int)) or value is None:
-        return value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, tuple):
-        return [_jsonable(one) for one in value]
-    return {name: _jsonable(getattr(value, name)) for name in value.__dataclass_fields__}
+def told_values(told: Told) -> Told | None:
+    """As the serialiser takes it, which knows dataclasses."""
+    return None if told == NOTHING_TOLD else told
 
 
 def _to_told(values: dict[str, Any] | None) -> Told:

@@ -22,5 +22,5 @@ def test_a_value_made_again_is_as_dataclasses_would_make_it() -> None:
 
 def test_a_field_that_is_not_there_is_told() -> None:
     other: dict[str, Any] = {"verison": 7}
-    with pytest.raises(TypeError, match="Task has no .'verison'"):
+    with pytest.raises(TypeError, match=r"Task has no .'verison'"):
         replace(TASK, **other)

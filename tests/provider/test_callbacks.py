@@ -16,6 +16,7 @@ from app.core.hearing import Callback
 from app.core.recording import FileStatus, SeenFile
 from app.core.signing import callback_signature
 from app.core.told import CallbackEvent, Playlist
+from app.core.values import replace
 from app.errors import CallbackUnreadable
 from app.provider.callbacks import EVENTS, FILES_READ, WORDS_KEPT, Letter, event_of, read
 from app.provider.fields import TEXT_LIMIT, clean
@@ -45,10 +46,7 @@ UPLOADED_FILE = SeenFile(
     media_track_type_code=3,
     began_at=datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC),
 )
-IN_BACKUP = SeenFile(
-    **{name: getattr(UPLOADED_FILE, name) for name in UPLOADED_FILE.__slots__}
-    | {"status": FileStatus.UPLOADED_TO_BACKUP, "status_code": 4}
-)
+IN_BACKUP = replace(UPLOADED_FILE, status=FileStatus.UPLOADED_TO_BACKUP, status_code=4)
 
 Members = Mapping[str, Any]
 
@@ -509,7 +507,7 @@ def texts(value: Any) -> list[str]:
         return [value]
     if isinstance(value, (tuple, list)):
         return [text for one in value for text in texts(one)]
-    names = getattr(value, "__slots__", ())
+    names = getattr(value, "__dataclass_fields__", ())
     return [text for name in names for text in texts(getattr(value, name))]
 
 
