@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, Text, select
@@ -36,7 +36,7 @@ _PLAIN = [
     for column in TaskRow.__table__.columns
     if column.name not in {*_POLLING, "last_error", "query_deadline", "labels", "file_counts", "told"}
 ]
-_PLAIN_OF = attrgetter(*_PLAIN)
+_PLAIN_OF, _PLAIN_FROM = attrgetter(*_PLAIN), itemgetter(*_PLAIN)
 beside_told = attrgetter(*(field.name for field in fields(Task) if field.name not in {"told", "files"}))
 """All of a task's row but what callbacks told, which most of them change alone."""
 
@@ -92,18 +92,19 @@ STAMP_COLUMNS = (
 
 def to_task(row: Row[Any] | Mapping[str, Any], files: Mapping[str, File] | None = None) -> Task:
     """A task from a row of TASK_COLUMNS, or from such values."""
-    values = row._mapping if isinstance(row, Row) else row
+    values: Any = row._mapping if isinstance(row, Row) else row
     error = values["last_error"]
+    plain = dict(zip(_PLAIN, _PLAIN_FROM(values), strict=True))
+    plain |= {
+        "tracking": Tracking(plain["tracking"]),
+        "status": Status(plain["status"]),
+        "outcome": Outcome(plain["outcome"]) if plain["outcome"] else None,
+        "attention": Attention(plain["attention"]),
+    }
     return Task(
-        **{name: values[name] for name in _PLAIN}
-        | {
-            "labels": values["labels"],
-            "file_counts": values["file_counts"],
-            "tracking": Tracking(values["tracking"]),
-            "status": Status(values["status"]),
-            "outcome": Outcome(values["outcome"]) if values["outcome"] else None,
-            "attention": Attention(values["attention"]),
-        },
+        **plain,
+        labels=values["labels"],
+        file_counts=values["file_counts"],
         files=files or {},
         told=_to_told(values["told"]),
         polling=Polling(
