@@ -70,7 +70,7 @@ def tasks(copies: int, now: datetime) -> Iterator[Task]:
 
 def _ended(task: Task, place: int, at: datetime) -> Task:
     lost = place % 50 == 0
-    values: dict[str, Any] = {name: getattr(task, name) for name in task.__slots__} | {
+    values: dict[str, Any] = vars(task) | {
         "status": Status.COMPLETED,
         "status_code": 3,
         "tracking": Tracking.SETTLED,
