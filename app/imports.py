@@ -44,7 +44,8 @@ def without_extras() -> Iterator[None]:
 
 @contextmanager
 def _models_built_late() -> Iterator[None]:
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look for them in every package there is
+    # It would look for them in every package there is.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # noqa: TID251 - said, not read
     from pydantic import BaseModel
     from pydantic.warnings import UnsupportedFieldAttributeWarning
 

@@ -37,7 +37,7 @@ LEASE = timedelta(minutes=2)
 """How long a sweep stays with its process after the last page it asked for."""
 
 LOOK = 5.0
-"""Seconds between two looks at whether a sweep is due, unless it is due sooner, and whether there is anything to sweep."""
+"""Seconds between two looks at whether a sweep is due, unless it is due sooner, and has anything to sweep."""
 
 PAGES_IN_A_ROW = 4
 """Pages of a span that are read one after the other; a span with more is cut."""
