@@ -35,10 +35,17 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service, greeting: str) -> None:
         super().__init__(config)
         self._service, self._greeting = service, greeting
+        self._stopped = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         typer.echo(self._greeting, err=True)  # not before: by now signals are heeded
+
+    async def main_loop(self) -> None:
+        """uvicorn looks ten times a second whether it is to end; here that is told, and only the date is to be set."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), 1.0)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -49,6 +56,7 @@ class _Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+        self._stopped.set()
         self._service.stop()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Double, Table, and_, bindparam, case, func, or_, select, update
 
 from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE, AppState
 from app.store.budget_clock import budget_clock
@@ -47,9 +47,9 @@ class Permits:
 async def ensure(connection: Connection, app_id: int, action: str, limit: int) -> None:
     """Create what rows are missing; those that are there stay as they are."""
     slots = [{"app_id": app_id, "action": action, "slot": slot, "fence": 0, "free_at": 0.0} for slot in range(limit)]
-    await connection.execute(upsert(connection)(PermitRow).on_conflict_do_nothing(), slots)
+    await connection.execute(upsert(connection)(PERMITS).on_conflict_do_nothing(), slots)
     state = {"app_id": app_id, "action": action} | asdict(AppState())
-    await connection.execute(upsert(connection)(BudgetRow).values(state).on_conflict_do_nothing())
+    await connection.execute(upsert(connection)(BUDGETS).values(state).on_conflict_do_nothing())
 
 
 async def take(connection: Connection, app_id: int, action: str, allowed: int, *, holder: str) -> Permit | None:
@@ -80,8 +80,8 @@ async def release_doubts(
 ) -> None:
     """A call of another action was answered: what was given up before it was sent has arrived by now."""
     statement = (
-        update(PermitRow)
-        .where(*_of(PermitRow, app_id, action), PermitRow.doubt_at < budget_clock() - since_send)
+        update(PERMITS)
+        .where(*_of(PERMITS, app_id, action), PERMITS.c.doubt_at < budget_clock() - since_send)
         .values(doubt_at=None, free_at=budget_clock() + (COOL_DOWN - since_answer))
     )
     await connection.execute(statement)
@@ -89,13 +89,13 @@ async def release_doubts(
 
 async def give_back_unused(connection: Connection, permit: Permit) -> None:
     """Return a permit whose call never left: nothing of it can arrive."""
-    await connection.execute(update(PermitRow).where(_mine(permit)).values(doubt_at=None, free_at=budget_clock()))
+    await connection.execute(update(PERMITS).where(_mine(permit)).values(doubt_at=None, free_at=budget_clock()))
 
 
 async def give_up(connection: Connection, permit: Permit) -> None:
     """Keep a permit in doubt: its call was sent, nobody answered, and it may still arrive."""
     await connection.execute(
-        update(PermitRow).where(_mine(permit)).values(doubt_at=budget_clock(), free_at=budget_clock() + DOUBT)
+        update(PERMITS).where(_mine(permit)).values(doubt_at=budget_clock(), free_at=budget_clock() + DOUBT)
     )
 
 
@@ -103,8 +103,8 @@ async def permits(connection: Connection, app_id: int, action: str, allowed: int
     """How the first ``allowed`` permits stand, and when ``holder`` may take one."""
     now = budget_clock().label("now")
     head_start = _head_start(holder).label("head_start")
-    statement = select(PermitRow.doubt_at, PermitRow.free_at, head_start, now).where(
-        *_of(PermitRow, app_id, action), PermitRow.slot < allowed
+    statement = select(PERMITS.c.doubt_at, PERMITS.c.free_at, head_start, now).where(
+        *_of(PERMITS, app_id, action), PERMITS.c.slot < allowed
     )
     rows = (await connection.execute(statement)).all()
     free = sum(row.free_at <= row.now for row in rows)
@@ -121,15 +121,15 @@ async def permits(connection: Connection, app_id: int, action: str, allowed: int
 async def heal(connection: Connection, app_id: int, action: str) -> None:
     """Cut times that lie too far ahead to what the rules allow at most."""
     now = budget_clock()
-    cooling = and_(PermitRow.doubt_at.is_(None), PermitRow.free_at > now + COOL_DOWN)
-    held = or_(PermitRow.doubt_at > now + LEASE, PermitRow.free_at > now + (LEASE + DOUBT))
+    cooling = and_(PERMITS.c.doubt_at.is_(None), PERMITS.c.free_at > now + COOL_DOWN)
+    held = or_(PERMITS.c.doubt_at > now + LEASE, PERMITS.c.free_at > now + (LEASE + DOUBT))
     await connection.execute(
-        update(PermitRow)
-        .where(*_of(PermitRow, app_id, action), or_(cooling, held))
+        update(PERMITS)
+        .where(*_of(PERMITS, app_id, action), or_(cooling, held))
         .values(
-            doubt_at=case((PermitRow.doubt_at.is_(None), None), else_=_least(PermitRow.doubt_at, now + LEASE)),
+            doubt_at=case((PERMITS.c.doubt_at.is_(None), None), else_=_least(PERMITS.c.doubt_at, now + LEASE)),
             free_at=_least(
-                PermitRow.free_at, now + case((PermitRow.doubt_at.is_(None), COOL_DOWN), else_=LEASE + DOUBT)
+                PERMITS.c.free_at, now + case((PERMITS.c.doubt_at.is_(None), COOL_DOWN), else_=LEASE + DOUBT)
             ),
         )
     )
@@ -144,12 +144,12 @@ async def state(connection: Connection, app_id: int, action: str, *, lock: bool 
 async def save_state(connection: Connection, app_id: int, action: str, state: AppState) -> None:
     """Write what the app's calls have come to; not what operators set."""
     come_to = {name: value for name, value in asdict(state).items() if name not in SWITCHES}
-    await connection.execute(update(BudgetRow).where(*_of(BudgetRow, app_id, action)).values(**come_to))
+    await connection.execute(update(BUDGETS).where(*_of(BUDGETS, app_id, action)).values(**come_to))
 
 
 async def switch(connection: Connection, app_id: int, action: str, **switches: Any) -> None:
     """Set some of SWITCHES; every process heeds them at its next call."""
-    await connection.execute(update(BudgetRow).where(*_of(BudgetRow, app_id, action)).values(**switches))
+    await connection.execute(update(BUDGETS).where(*_of(BUDGETS, app_id, action)).values(**switches))
 
 
 async def forget_misses(connection: Connection, app_id: int, action: str) -> None:
@@ -162,13 +162,13 @@ async def take_probe(connection: Connection, app_id: int, action: str, *, wait: 
 
     The probe lies within ``longest`` seconds.
     """
-    too_far = BudgetRow.probe_at > budget_clock() + max(wait, longest)  # the clock stepped back
+    too_far = BUDGETS.c.probe_at > budget_clock() + max(wait, longest)  # the clock stepped back
     statement = (
-        update(BudgetRow)
-        .where(*_of(BudgetRow, app_id, action), or_(BudgetRow.probe_at <= budget_clock(), too_far))
+        update(BUDGETS)
+        .where(*_of(BUDGETS, app_id, action), or_(BUDGETS.c.probe_at <= budget_clock(), too_far))
         .values(probe_at=budget_clock() + longest)
     )
-    return (await connection.execute(statement.returning(BudgetRow.app_id))).first() is not None
+    return (await connection.execute(statement.returning(BUDGETS.c.app_id))).first() is not None
 
 
 def _head_start(holder: Any) -> ColumnElement[float]:
@@ -176,15 +176,15 @@ def _head_start(holder: Any) -> ColumnElement[float]:
     return case((others, HEAD_START), else_=0.0)
 
 
-def _of(table: Any, app_id: int, action: str) -> tuple[ColumnElement[bool], ...]:
-    return table.app_id == app_id, table.action == action
+def _of(table: Table, app_id: int, action: str) -> tuple[ColumnElement[bool], ...]:
+    return table.c.app_id == app_id, table.c.action == action
 
 
 def _mine(permit: Permit) -> ColumnElement[bool]:
     return and_(
-        *_of(PermitRow, permit.app_id, permit.action),
-        PermitRow.slot == permit.slot,
-        PermitRow.fence == permit.fence,
+        *_of(PERMITS, permit.app_id, permit.action),
+        PERMITS.c.slot == permit.slot,
+        PERMITS.c.fence == permit.fence,
     )
 
 

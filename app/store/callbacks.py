@@ -16,7 +16,7 @@ from app.store.many import among, put_rows, send
 from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
 from app.store.pages import KEPT, ListingById, Page, Wanted
 
-_CALLBACKS = table_of(CallbackRow)
+_CALLBACKS, _TASKS = table_of(CallbackRow), table_of(TaskRow)
 _SEEN = Kept(
     select(_CALLBACKS.c.signed, _CALLBACKS.c.said).where(among(_CALLBACKS.c.signed, "signed")).order_by(_CALLBACKS.c.id)
 )
@@ -120,9 +120,9 @@ async def overlooked(connection: Connection, *, since: datetime) -> set[str]:
     """Registered tasks of which a callback, come since then, was not known to be theirs: both came at the same time."""
     statement = (
         select(_CALLBACKS.c.task_id)
-        .join(TaskRow.__table__, TaskRow.task_id == _CALLBACKS.c.task_id)
+        .join(_TASKS, _TASKS.c.task_id == _CALLBACKS.c.task_id)
         .where(_CALLBACKS.c.forget_at.is_not(None), _CALLBACKS.c.received_at > since)
-        .where(TaskRow.app_id == _CALLBACKS.c.app_id, _CALLBACKS.c.verdict == ACCEPTED)
+        .where(_TASKS.c.app_id == _CALLBACKS.c.app_id, _CALLBACKS.c.verdict == ACCEPTED)
     )
     return set((await connection.execute(statement)).scalars())
 

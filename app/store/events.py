@@ -137,7 +137,7 @@ _HISTORY = Kept(
 
 async def erase(connection: Connection, task_id: str) -> None:
     """Empty the contents of a task's events; that they happened stays."""
-    await connection.execute(update(EventRow).where(EventRow.task_id == task_id).values(data={}))
+    await connection.execute(update(_EVENTS).where(_EVENTS.c.task_id == task_id).values(data={}))
 
 
 async def find(connection: Connection, seqs: Sequence[int]) -> dict[int, StoredEvent]:

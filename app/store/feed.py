@@ -238,7 +238,7 @@ async def purge_history(connection: Connection, task_ids: Sequence[str]) -> None
 async def _hold_purged(connection: Connection) -> int:
     """Up to where the feed was purged. Until the commit nobody else purges: an event that is left for the sake of its
     task must not meet the moment in which the task goes."""
-    row = upsert(connection)(LostPositionsRow).values(after=PURGED, before=0).on_conflict_do_nothing()
+    row = upsert(connection)(_LOST).values(after=PURGED, before=0).on_conflict_do_nothing()
     await connection.execute(row)
     held = select(_LOST.c.before).where(_LOST.c.after == PURGED).with_for_update()
     start: int = (await connection.execute(held)).scalar_one()
@@ -264,6 +264,6 @@ async def jump(connection: Connection) -> None:
 
 
 async def _lose(connection: Connection, after: int, before: int) -> None:
-    statement = upsert(connection)(LostPositionsRow).values(after=after, before=before)
+    statement = upsert(connection)(_LOST).values(after=after, before=before)
     wider = {"before": case((_LOST.c.before < before, before), else_=_LOST.c.before)}
     await connection.execute(statement.on_conflict_do_update(index_elements=[_LOST.c.after], set_=wider))

@@ -13,18 +13,19 @@ from app.core.deliveries import LEASE, LONGEST_WAIT
 from app.core.schedule import Urgency
 from app.store.bell import DELIVERIES, POLLS, ring
 from app.store.engine import Connection
-from app.store.models import PollRow
+from app.store.models import PollRow, table_of
 from app.store.models_calls import SweepRow
 from app.store.models_webhooks import DeliveryRow
 
+_POLLS, _SWEEPS, _DELIVERIES = table_of(PollRow), table_of(SweepRow), table_of(DeliveryRow)
 _FOLLOWED = [urgency for urgency in Urgency if urgency not in (Urgency.DEADLINE, Urgency.LOOK)]
 
 
 async def cut_polls(connection: Connection, app_id: int, *, beyond: datetime, now: datetime) -> int:
     """Make polls due that lie beyond that date; how many. Looks at settled tasks may be late."""
-    astray = (PollRow.app_id == app_id, PollRow.urgency.in_(_FOLLOWED), PollRow.next_poll_at > beyond)
+    astray = (_POLLS.c.app_id == app_id, _POLLS.c.urgency.in_(_FOLLOWED), _POLLS.c.next_poll_at > beyond)
     done = await connection.execute(
-        update(PollRow).where(*astray).values(next_poll_at=now, early_at=None).returning(PollRow.task_id)
+        update(_POLLS).where(*astray).values(next_poll_at=now, early_at=None).returning(_POLLS.c.task_id)
     )
     if number := len(done.all()):
         ring(connection, POLLS)
@@ -33,17 +34,17 @@ async def cut_polls(connection: Connection, app_id: int, *, beyond: datetime, no
 
 async def cut_sweep(connection: Connection, app_id: int, *, beyond: datetime, now: datetime) -> None:
     """Make an app's sweep due that lies beyond that date."""
-    astray = (SweepRow.app_id == app_id, SweepRow.next_at > beyond)
-    await connection.execute(update(SweepRow).where(*astray).values(next_at=now))
+    astray = (_SWEEPS.c.app_id == app_id, _SWEEPS.c.next_at > beyond)
+    await connection.execute(update(_SWEEPS).where(*astray).values(next_at=now))
 
 
 async def cut_deliveries(connection: Connection, *, now: datetime) -> None:
     """Make deliveries due that were never tried, and let leases and waits for the next attempt last no longer than
     they do by rule."""
-    ahead = (DeliveryRow.next_attempt_at.is_not(None), DeliveryRow.next_attempt_at > now)
-    fresh = update(DeliveryRow).where(*ahead, DeliveryRow.fresh, ~DeliveryRow.claimed)
-    claimed = update(DeliveryRow).where(DeliveryRow.claimed, DeliveryRow.next_attempt_at > now + LEASE)
-    others = update(DeliveryRow).where(*ahead, DeliveryRow.next_attempt_at > now + LONGEST_WAIT)
+    ahead = (_DELIVERIES.c.next_attempt_at.is_not(None), _DELIVERIES.c.next_attempt_at > now)
+    fresh = update(_DELIVERIES).where(*ahead, _DELIVERIES.c.fresh, ~_DELIVERIES.c.claimed)
+    claimed = update(_DELIVERIES).where(_DELIVERIES.c.claimed, _DELIVERIES.c.next_attempt_at > now + LEASE)
+    others = update(_DELIVERIES).where(*ahead, _DELIVERIES.c.next_attempt_at > now + LONGEST_WAIT)
     await connection.execute(fresh.values(next_attempt_at=now))
     await connection.execute(claimed.values(next_attempt_at=now + LEASE))
     await connection.execute(others.values(next_attempt_at=now + LONGEST_WAIT))

@@ -33,7 +33,7 @@ from app.store.engine import Connection
 from app.store.many import put_rows, unless_there
 from app.store.models import PollRow, TaskRow, table_of
 
-POLLS = table_of(PollRow)
+POLLS, _TASKS = table_of(PollRow), table_of(TaskRow)
 
 CLAIM_LEASE = timedelta(seconds=30)
 """How long a claimed task stays with its process; longer than a call and its recording."""
@@ -244,18 +244,18 @@ def given(claim: Claim) -> dict[str, Any]:
 
 async def drop(connection: Connection, task_id: str) -> None:
     """Take the task from the queue, whatever happens to it."""
-    await connection.execute(delete(PollRow).where(PollRow.task_id == task_id))
+    await connection.execute(delete(POLLS).where(POLLS.c.task_id == task_id))
 
 
 async def without_app(
     connection: Connection, app_ids: Sequence[int], code: str, *, now: datetime, limit: int
 ) -> list[str]:
     """Queued tasks of other apps that are not yet marked with this error code, or whose window has closed."""
-    unmarked = or_(TaskRow.last_error["code"].as_string().is_(None), TaskRow.last_error["code"].as_string() != code)
+    unmarked = or_(_TASKS.c.last_error["code"].as_string().is_(None), _TASKS.c.last_error["code"].as_string() != code)
     statement = (
-        select(PollRow.task_id)
-        .join(TaskRow.__table__, TaskRow.task_id == PollRow.task_id)
-        .where(_other_than(sorted(app_ids)), or_(unmarked, TaskRow.query_deadline <= now))
+        select(POLLS.c.task_id)
+        .join(_TASKS, _TASKS.c.task_id == POLLS.c.task_id)
+        .where(_other_than(sorted(app_ids)), or_(unmarked, _TASKS.c.query_deadline <= now))
         .limit(limit)
     )
     return list((await connection.execute(statement)).scalars())

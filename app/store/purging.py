@@ -56,7 +56,7 @@ async def purge_tasks(connection: Connection, *, before: datetime, limit: int) -
         }
         for task in going
     ]
-    await connection.execute(upsert(connection)(TombstoneRow).on_conflict_do_nothing(), tombstones)
+    await connection.execute(upsert(connection)(_TOMBSTONES).on_conflict_do_nothing(), tombstones)
     return len(going)
 
 

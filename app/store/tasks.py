@@ -105,7 +105,7 @@ async def save_task(connection: Connection, before: Task, after: Task) -> None:
     await save_files(connection, before, after)
     if before.labels != after.labels:
         await send(connection)
-        await connection.execute(delete(LabelRow).where(LabelRow.task_id == after.task_id))
+        await connection.execute(delete(_LABELS).where(_LABELS.c.task_id == after.task_id))
         await _add_labels(connection, [after])
 
 
@@ -155,7 +155,7 @@ async def closing(
 
 async def files_of(connection: Connection, task_ids: list[str]) -> dict[str, dict[str, File]]:
     """All files of these tasks, by task."""
-    rows = await connection.execute(select(FileRow.__table__).where(FileRow.task_id.in_(task_ids)))
+    rows = await connection.execute(select(_FILES).where(_FILES.c.task_id.in_(task_ids)))
     found: dict[str, dict[str, File]] = {task_id: {} for task_id in task_ids}
     for row in rows:
         found[row.task_id][row.file_id] = to_file(row)
@@ -171,10 +171,10 @@ async def save_answer(connection: Connection, task_id: str, body: str, *, asked_
 async def last_told(connection: Connection, task_id: str) -> tuple[datetime | None, LastError | None] | None:
     """When the last answer was asked for, and the last poll's error; None if there is no such task."""
     statement = (
-        select(AnswerRow.asked_at, TaskRow.last_error)
-        .select_from(TaskRow)
-        .outerjoin(AnswerRow, AnswerRow.task_id == TaskRow.task_id)
-        .where(TaskRow.task_id == task_id)
+        select(_ANSWERS.c.asked_at, _TASKS.c.last_error)
+        .select_from(_TASKS)
+        .outerjoin(_ANSWERS, _ANSWERS.c.task_id == _TASKS.c.task_id)
+        .where(_TASKS.c.task_id == task_id)
     )
     row = (await connection.execute(statement)).one_or_none()
     return (row.asked_at, last_error(row.last_error)) if row else None
@@ -182,14 +182,14 @@ async def last_told(connection: Connection, task_id: str) -> tuple[datetime | No
 
 async def find_answer(connection: Connection, task_id: str) -> tuple[datetime, str] | None:
     """The provider's last raw answer and when it was asked for."""
-    statement = select(AnswerRow.asked_at, AnswerRow.body).where(AnswerRow.task_id == task_id)
+    statement = select(_ANSWERS.c.asked_at, _ANSWERS.c.body).where(_ANSWERS.c.task_id == task_id)
     row = (await connection.execute(statement)).one_or_none()
     return (row.asked_at, row.body) if row else None
 
 
 async def erase_task(connection: Connection, task: Task) -> None:
     """Remove a task with everything that hangs on it, and leave its tombstone."""
-    await connection.execute(delete(TaskRow).where(TaskRow.task_id == task.task_id))
+    await connection.execute(delete(_TASKS).where(_TASKS.c.task_id == task.task_id))
     values = {
         "task_id": task.task_id,
         "app_id": task.app_id,
@@ -197,7 +197,7 @@ async def erase_task(connection: Connection, task: Task) -> None:
         "claim_no": task.claim_no,
         "until": task.window[0],
     }
-    statement = upsert(connection)(TombstoneRow).values(values)
+    statement = upsert(connection)(_TOMBSTONES).values(values)
     await connection.execute(statement.on_conflict_do_update(index_elements=["task_id"], set_=values))
 
 

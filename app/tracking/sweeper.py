@@ -37,7 +37,7 @@ LEASE = timedelta(minutes=2)
 """How long a sweep stays with its process after the last page it asked for."""
 
 LOOK = 5.0
-"""Seconds between two looks at whether a sweep is due, unless it is due sooner."""
+"""Seconds between two looks at whether a sweep is due, unless it is due sooner, and has anything to sweep."""
 
 PAGES_IN_A_ROW = 4
 """Pages of a span that are read one after the other; a span with more is cut."""
@@ -132,6 +132,7 @@ class _AppSweeper:
                 self._look_at = monotonic + min(wait, LOOK)
                 return 0
             if not self._discover and not await store.any_running(connection, self._app_id):
+                self._look_at = monotonic + min(self._every.total_seconds(), LOOK)
                 return 0
         async with self._database.write(durable=False) as connection:
             if not await store.take(connection, self._app_id, now=now, until=now + LEASE):

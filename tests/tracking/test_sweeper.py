@@ -171,6 +171,18 @@ async def test_an_idle_service_does_not_sweep(settings: MakeSettings, clock: Vir
         assert (await numbers(service)).sweep_state == "idle"
 
 
+async def test_an_idle_service_looks_for_something_to_sweep_every_few_seconds(
+    settings: MakeSettings, clock: VirtualClock
+) -> None:
+    async with world(settings, clock) as (service, simulator):
+        assert await service.sweeper.run_once() == 0
+        await register(service, simulator.start("normal", duration=9000))
+        clock.advance(4)
+        assert await service.sweeper.run_once() == 0  # it has not looked
+        clock.advance(1)
+        assert await service.sweeper.run_once() == 1
+
+
 async def test_a_sweep_waits_for_its_interval_and_only_one_process_does_it(
     settings: MakeSettings, clock: VirtualClock
 ) -> None:
