@@ -59,8 +59,19 @@ class Fuse:
 
     def guard(self, database: Database) -> None:
         for engine in database.engines:
-            event.listen(engine.sync_engine, "before_cursor_execute", self.burn)
-            event.listen(engine.sync_engine, "commit", self.burn)
+            event.listen(engine.sync_engine, "checkout", self._lay)
+
+    def _lay(self, connection: Any, *_: object) -> None:
+        driver: Any = connection.driver_connection
+        if "fetch_each" not in vars(driver):
+            driver.fetch_each, driver.run = map(self._burning, (driver.fetch_each, driver.run))
+
+    def _burning(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        def burn(*given: Any) -> Any:
+            self.burn()
+            return act(*given)
+
+        return burn
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from app.clock import Clock, wall_time
 from app.store import postgresql, sqlite
-from app.store.postgresql import say
+from app.store.driver import driver, say
 from app.store.trouble import unavailable_if_down
 
 Connection = AsyncConnection
@@ -54,6 +54,8 @@ _TOGETHER, _ALONE = (
 
 _new_engine = partial(
     create_async_engine,
+    isolation_level="AUTOCOMMIT",  # we begin ourselves: `transaction`
+    skip_autocommit_rollback=True,  # nothing comes back to a pool in a transaction
     hide_parameters=True,  # an error ends in the log; values are callers' data
     json_serializer=lambda value: to_json(value).decode(),  # several times as fast as the standard library
     json_deserializer=from_json,
@@ -88,7 +90,6 @@ class Database:
         if self.is_sqlite:
             # One writer at a time is all SQLite has: a pool of one connection is a fair queue for it.
             self.engine = self._sqlite_engine(connections=1, busy=sqlite.BUSY, wait=2 * WAIT)
-            event.listen(self.engine.sync_engine, "begin", _begin_to_write)
             self._requests, self._jobs = (
                 _Lane(
                     self._sqlite_engine(connections=size, busy=WAIT, wait=WAIT),
@@ -138,7 +139,6 @@ class Database:
 
         @event.listens_for(engine.sync_engine, "connect")
         def connect(connection: Any, record: Any) -> None:
-            connection.isolation_level = None  # the driver's own BEGIN comes too late: updates were lost
             for pragma in (f"busy_timeout={busy * 1000:.0f}", *sqlite.PRAGMAS):
                 connection.execute(f"PRAGMA {pragma}").close()
             connection.create_function("budget_clock", 0, self._clock.monotonic)
@@ -153,7 +153,6 @@ class Database:
     def _postgresql_engine(self, statement: float | None, **pool: Any) -> AsyncEngine:
         return _new_engine(
             make_url(self.url).difference_update_query([PGBOUNCER]),
-            isolation_level="AUTOCOMMIT",  # we begin ourselves: `transaction`
             connect_args=postgresql.connect_args(wait=WAIT, statement=statement, pooled=self.is_pooled),
             **pool,
         )
@@ -180,10 +179,8 @@ class Database:
         """
         with unavailable_if_down():
             async with self._writer() as connection:
-                if self.is_sqlite:
-                    await connection.execution_options(durable=durable)
                 connection.info.update(rings=set(), afterwards=[])
-                async with self.transaction(connection, _ALONE if alone else _TOGETHER):
+                async with self.transaction(connection, _ALONE if alone else _TOGETHER, durable=durable):
                     yield connection
                 for act in connection.info["afterwards"]:
                     act()
@@ -214,28 +211,34 @@ class Database:
                 await connection.invalidate()
 
     @asynccontextmanager
-    async def transaction(self, connection: Connection, first: str = "") -> AsyncIterator[None]:
+    async def transaction(
+        self, connection: Connection, first: str = "", *, durable: bool = True
+    ) -> AsyncIterator[None]:
         """A transaction on this connection of ``engine``; ``first``: what PostgreSQL is told with its beginning."""
-        await self._begin(connection, first)
+        if self.is_sqlite:
+            await self._begin(connection, durable)
+        else:
+            await say(connection, f"BEGIN; {first}")
         try:
             yield
-            await (connection.commit() if self.is_sqlite else say(connection, "COMMIT"))
+            await say(connection, "COMMIT")
         except BaseException:
-            if self.is_sqlite:
-                await connection.rollback()
-            elif not connection.invalidated:
+            # SQLite ends by itself what it has no room for, or no time.
+            if not connection.invalidated and driver(connection).is_in_transaction():
                 await say(connection, "ROLLBACK")
             raise
 
-    async def _begin(self, connection: Connection, first: str) -> None:
-        """On SQLite: while another process writes to the same file, try again, up to WAIT seconds."""
-        if not self.is_sqlite:
-            await say(connection, f"BEGIN; {first}")
-            return
+    async def _begin(self, connection: Connection, durable: bool) -> None:
+        """While another process writes to the same file, try again, up to WAIT seconds."""
+        # A deferred transaction that turns to writing fails at once when another writes: no waiting there.
+        begin = "BEGIN IMMEDIATE"
+        if connection.info.get("durable", True) != durable:
+            begin = f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}; {begin}"
         give_up = asyncio.get_running_loop().time() + WAIT
         while True:
             try:
-                await connection.begin()
+                await say(connection, begin)
+                connection.info["durable"] = durable
                 return
             except OperationalError as error:
                 if "locked" not in str(error.orig) or asyncio.get_running_loop().time() > give_up:
@@ -271,24 +274,10 @@ class Database:
 @asynccontextmanager
 async def _connected(engine: AsyncEngine) -> AsyncIterator[Connection]:
     """A connection from the pool, in no transaction yet."""
-    connection = engine.connect()
-    if engine.dialect.name == "sqlite":
-        async with connection:
-            yield connection
-        return
-    started: Any = await connection.start()
+    connection: Any = await engine.connect().start()
     try:
         yield connection
     finally:
         # At once: closing has nothing to wait for here, so it takes no task of its own that nothing can cancel, as
         # SQLAlchemy would start one, nor a greenlet. Both cost more than a small statement.
-        started.sync_connection.close()
-
-
-def _begin_to_write(connection: Any) -> None:
-    durable = connection.get_execution_options().get("durable", True)
-    if connection.info.setdefault("durable", True) != durable:
-        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-        connection.info["durable"] = durable
-    # A deferred transaction that turns to writing fails at once when another writes: no waiting there.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.sync_connection.close()

@@ -1,19 +1,22 @@
 """Statements that are built once and run ever again.
 
-What SQLAlchemy does to run a statement takes longer than all the rest of a page. So on PostgreSQL it only writes the
-statement, once, and the driver runs it.
+What SQLAlchemy does to run a statement takes longer than all the rest of a page. So it only writes the statement, once,
+and the driver runs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import ARRAY, CursorResult, Dialect
+from sqlalchemy import ARRAY, Dialect
 from sqlalchemy.types import TypeEngine
 
+from app.store.driver import Rows, ask, ask_each
 from app.store.engine import Connection
-from app.store.postgresql import Rows, ask
+
+Given = Mapping[str, Any]
+"""Values of a statement's parameters, and maybe others that it has not."""
 
 
 class Kept:
@@ -21,47 +24,71 @@ class Kept:
 
     def __init__(self, statement: Any) -> None:
         self.statement = statement
-        self._written: tuple[str, list[tuple[str, Callable[[Any], Any] | None, Any]]] | None = None
+        self._written: dict[str, _Written] = {}
 
-    async def rows(self, connection: Connection, given: Mapping[str, Any]) -> Rows:
-        """All that it returns; ``given``: the values of the parameters, and maybe others that it has not."""
-        if connection.dialect.name != "postgresql":
-            return rows_of(await connection.execute(self.statement, given))
-        if self._written is None:
-            self._written = _write(self.statement, connection.dialect)
-        text, parameters = self._written
-        values = [
-            process(given.get(name, own)) if process else given.get(name, own) for name, process, own in parameters
-        ]
-        return await ask(connection, text, values)
+    async def rows(self, connection: Connection, given: Given) -> Rows:
+        """All that it returns."""
+        written = self.written(connection.dialect)
+        return written.read(await ask(connection, written.text, written.values(given)))
+
+    def written(self, dialect: Dialect) -> _Written:
+        """As this engine takes it."""
+        if dialect.name not in self._written:
+            self._written[dialect.name] = _Written(self.statement, dialect)
+        return self._written[dialect.name]
 
 
-def rows_of(result: CursorResult[Any]) -> Rows:
-    """What came back, if anything does."""
-    rows: Any = result.mappings().all() if result.returns_rows else ()
-    return cast(Rows, rows)
+async def rows_of_each(connection: Connection, asked: Iterable[tuple[Kept, Iterable[Given]]]) -> Rows:
+    """On SQLite, all that these return, each run once for each of what is given; in one trip to its thread. Only the
+    first of them returns anything."""
+    written = [(kept.written(connection.dialect), given) for kept, given in asked]
+    found = await ask_each(connection, [(one.text, [one.values(row) for row in rows]) for one, rows in written])
+    return written[0][0].read(found)
 
 
 _DOUBLE = 701
 """PostgreSQL's number of that type; the types of other columns do not ask."""
 
-
-def _write(statement: Any, dialect: Dialect) -> Any:
-    """A statement as PostgreSQL takes it, and of each of its values the name, what to do to it, and what it is if none
-    is given."""
-    compiled: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-    for name, *_, type_ in compiled._result_columns:
-        assert type_.dialect_impl(dialect).result_processor(dialect, _DOUBLE) is None, f"{name} needs SQLAlchemy"
-    own = compiled.params
-    # Those of an IN, one for each value of its list, are texts and numbers.
-    to_driver = {name: _processor(bind.type, dialect) for name, bind in compiled.binds.items()}
-    return str(compiled), [(name, to_driver.get(name), own[name]) for name in compiled.positiontup]
+Process = Callable[[Any], Any]
 
 
-def _processor(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+class _Written:
+    """A statement as a driver takes it; what is done to values on their way there, and back."""
+
+    def __init__(self, statement: Any, dialect: Dialect) -> None:
+        compiled: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+        self.text = str(compiled)
+        own = compiled.params
+        # Those of an IN, one for each value of its list, are texts and numbers.
+        to_driver = {name: _to_driver(bind.type, dialect) for name, bind in compiled.binds.items()}
+        self._parameters = [(name, to_driver.get(name), own[name]) for name in compiled.positiontup]
+        self._columns: list[tuple[str, Process]] = []
+        for name, *_, type_ in compiled._result_columns:
+            if process := type_.dialect_impl(dialect).result_processor(dialect, _DOUBLE):
+                assert dialect.name == "sqlite", f"{name} needs SQLAlchemy"
+                self._columns.append((name, process))
+
+    def values(self, given: Given) -> Sequence[Any]:
+        """In the order in which the driver takes them; what is not given, the statement knows."""
+        return [
+            process(given.get(name, own)) if process else given.get(name, own)
+            for name, process, own in self._parameters
+        ]
+
+    def read(self, rows: Any) -> Rows:
+        """The driver's rows, which are changed."""
+        for name, process in self._columns:
+            for row in rows:
+                row[name] = process(row[name])
+        found: Rows = rows
+        return found
+
+
+def _to_driver(type_: TypeEngine[Any], dialect: Dialect) -> Process | None:
     """What makes a value of this type what the driver takes; None: it is that already."""
-    if not isinstance(type_, ARRAY):
-        return type_.dialect_impl(dialect).bind_processor(dialect)
-    if (one := _processor(type_.item_type, dialect)) is None:
+    here: TypeEngine[Any] = type_.dialect_impl(dialect)
+    if not isinstance(here, ARRAY):
+        return here.bind_processor(dialect)
+    if (one := _to_driver(here.item_type, dialect)) is None:
         return None  # SQLAlchemy would look at each value whether it is a list itself
     return lambda values: [one(value) for value in values]

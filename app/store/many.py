@@ -25,9 +25,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from app.store.driver import Rows
 from app.store.engine import Connection
-from app.store.kept import Kept, rows_of
-from app.store.postgresql import Rows
+from app.store.kept import Kept, rows_of_each
 
 INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """Each engine's own INSERT, which knows ON CONFLICT."""
@@ -56,9 +56,7 @@ async def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[
 
     PostgreSQL gets them as one JSON text: to hand each value, or a list of each column, to the driver took longer.
     """
-    if connection.dialect.name == "sqlite":
-        return rows_of(await connection.execute(finish(sqlite.insert(table)), rows))
-    return await _write(connection, [_shaped(table, rows, finish)])
+    return await _write(connection, [(table, rows, finish)])
 
 
 async def put_rows(
@@ -75,7 +73,7 @@ async def change_rows(connection: Connection, table: Table, rows: Sequence[Mappi
 
 @asynccontextmanager
 async def one_trip(connection: Connection) -> AsyncIterator[None]:
-    """What is put meanwhile is written at the end, on PostgreSQL by one statement. So no row may be put twice."""
+    """What is put meanwhile is written at the end; on PostgreSQL by one statement, so no row may be put twice."""
     info = connection.info  # a connection that failed has none any more
     if _WAITING in info:
         yield
@@ -98,21 +96,39 @@ async def send(connection: Connection) -> None:
 _WAITING = "waiting"
 
 
-async def _put(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], finish: Finish | None) -> None:
-    if connection.dialect.name == "sqlite":
-        statement = finish(sqlite.insert(table)) if finish else _change(table, tuple(rows[0]))
-        await connection.execute(
-            statement, rows if finish else [{f"new_{k}": v for k, v in row.items()} for row in rows]
-        )
-    elif _WAITING in connection.info:
-        connection.info[_WAITING].append(_shaped(table, rows, finish))
+_Put = tuple[Table, Sequence[Mapping[str, Any]], Finish | None]
+"""Rows of a table; without a `Finish` they are there and change."""
+
+
+async def _put(connection: Connection, *put: *_Put) -> None:
+    if _WAITING in connection.info:
+        connection.info[_WAITING].append(put)
     else:
-        await _write(connection, [_shaped(table, rows, finish)])
+        await _write(connection, [put])
+
+
+async def _write(connection: Connection, puts: Sequence[_Put]) -> Rows:
+    """What the first returns."""
+    if connection.dialect.name == "sqlite":
+        return await rows_of_each(
+            connection, [(_of_one(table, tuple(rows[0]), finish), map(_new, rows)) for table, rows, finish in puts]
+        )
+    shaped = [_shaped(*put) for put in puts]
+    given: dict[str, Any] = {}
+    for number, (_, rows, alike) in enumerate(shaped):
+        given |= {f"rows_{number}": rows, f"all_{number}": alike}
+    return await _in_one(tuple(shape for shape, *_ in shaped)).rows(connection, given)
+
+
+def _new(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in row.items()}
 
 
 @lru_cache(maxsize=100)
-def _change(table: Table, names: tuple[str, ...]) -> Any:
-    return _changed(table, {name: bindparam(f"new_{name}") for name in names})
+def _of_one(table: Table, names: tuple[str, ...], finish: Finish | None) -> Kept:
+    """SQLite's statement for one row."""
+    new = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+    return Kept(finish(sqlite.insert(table).values(new)) if finish else _changed(table, new))
 
 
 def _changed(table: Table, new: Mapping[str, Any]) -> Any:
@@ -166,13 +182,6 @@ def _shaped(table: Table, rows: Sequence[Mapping[str, Any]], finish: Finish | No
         each = [name for name in names if name not in alike]
         rows = [dict(zip(each, values, strict=True)) for values in zip(*(columns[name] for name in each), strict=True)]
     return _Shape(table, names, frozenset(alike), finish), rows, alike
-
-
-async def _write(connection: Connection, shaped: Sequence[_Shaped]) -> Rows:
-    given: dict[str, Any] = {}
-    for number, (_, rows, alike) in enumerate(shaped):
-        given |= {f"rows_{number}": rows, f"all_{number}": alike}
-    return await _in_one(tuple(shape for shape, *_ in shaped)).rows(connection, given)
 
 
 @lru_cache(maxsize=500)

@@ -2,13 +2,13 @@
 
 Each connection has a thread, and each way there and back costs both threads a switch: more than a small statement
 itself. aiosqlite goes there four times for a statement (cursor, execute, fetchall, close) and once for a rollback of
-nothing; these go once, and not at all.
+nothing; these go once, or once for several statements, and not at all.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 import aiosqlite
@@ -60,6 +60,33 @@ class SqliteConnection(aiosqlite.Connection):
         # The pool rolls back every connection it gets back, nearly always after a commit.
         if self.in_transaction:
             await super().rollback()
+
+    def is_in_transaction(self) -> bool:
+        return self.in_transaction
+
+    async def execute(self, words: str) -> None:  # type: ignore[override]
+        """Statements that take no values and return nothing."""
+        await self.fetch_each([(statement, ((),)) for statement in words.split("; ")])
+
+    async def fetch(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        """All rows that a statement returns."""
+        return await self.fetch_each(((sql, (values,)),))
+
+    async def fetch_each(self, asked: Iterable[tuple[str, Iterable[Sequence[Any]]]]) -> list[dict[str, Any]]:
+        """All rows that these statements return, each run once for each of its lists of values."""
+        ask: Any = self._execute  # it has no types
+        found: list[dict[str, Any]] = await ask(self._fetch, asked)
+        return found
+
+    def _fetch(self, asked: Iterable[tuple[str, Iterable[Sequence[Any]]]]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for sql, lists in asked:
+            for values in lists:
+                cursor, rows = self._run("execute", sql, values)
+                if rows:
+                    names = [column[0] for column in cursor.description]
+                    found += [dict(zip(names, row, strict=True)) for row in rows]
+        return found
 
     async def run(self, method: str, sql: str, parameters: Any) -> tuple[sqlite3.Cursor, Sequence[Any]]:
         """The closed cursor, and all rows."""

@@ -32,6 +32,7 @@ from app.core.signing import callback_signature
 from app.errors import TaskUnknown
 from app.store import pages
 from app.store.models import Base
+from app.store.sqlite import SqliteConnection
 from app.tracking import housekeeping
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service
@@ -89,21 +90,28 @@ def listening(service: Service) -> Iterator[Said]:
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
         said[statement] = parameters[0] if many and isinstance(parameters, list) else tuple(parameters)
 
-    def note_by_driver(query: Any) -> None:
+    def note_by_postgresql(query: Any) -> None:
         said.setdefault(query.query, tuple(query.args))
 
     def listen_to(connection: Any, *_: Any) -> None:
-        connection.driver_connection.add_query_logger(note_by_driver)
+        connection.driver_connection.add_query_logger(note_by_postgresql)
 
-    for engine in service.database.engines:
-        event.listen(engine.sync_engine, "before_cursor_execute", note)
-        if not service.database.is_sqlite:
-            event.listen(engine.sync_engine, "checkout", listen_to)
-    yield said
-    for engine in service.database.engines:
-        event.remove(engine.sync_engine, "before_cursor_execute", note)
-        if not service.database.is_sqlite:
-            event.remove(engine.sync_engine, "checkout", listen_to)
+    async def note_by_sqlite(connection: SqliteConnection, asked: Any) -> Any:
+        said.update((statement, tuple(lists[0])) for statement, lists in asked)
+        return await fetch_each(connection, asked)
+
+    fetch_each = SqliteConnection.fetch_each
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(SqliteConnection, "fetch_each", note_by_sqlite)
+        for engine in service.database.engines:
+            event.listen(engine.sync_engine, "before_cursor_execute", note)
+            if not service.database.is_sqlite:
+                event.listen(engine.sync_engine, "checkout", listen_to)
+        yield said
+        for engine in service.database.engines:
+            event.remove(engine.sync_engine, "before_cursor_execute", note)
+            if not service.database.is_sqlite:
+                event.remove(engine.sync_engine, "checkout", listen_to)
 
 
 async def live(service: Service, client: httpx.AsyncClient, clock: HandClock, sink: Sink) -> None:
@@ -190,7 +198,8 @@ async def scans(service: Service, said: Said) -> dict[str, list[str]]:
             shapes.add("\n    ".join([_short(statement), *ways]))
             if read:
                 found[statement] = read
-        await connection.execute(text("ROLLBACK"))  # other tests use these tables after us
+        if not sqlite:
+            await connection.execute(text("ROLLBACK"))  # other tests use these tables after us
     if folder := os.environ.get("PLANS"):
         file = Path(folder, f"{service.database.engine.dialect.name}.txt")
         await asyncio.to_thread(file.write_text, "\n".join(sorted(shapes)) + "\n")

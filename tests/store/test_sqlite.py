@@ -34,7 +34,7 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     execute: Any = SqliteConnection._execute
 
     async def counted(self: SqliteConnection, fn: Any, *args: Any, **options: Any) -> Any:
-        made.append(args[1] if fn == self._run else fn.__name__)
+        made.append(args[1] if fn == self._run else " + ".join(sql for sql, _ in args[0]) if fn == self._fetch else "")
         return await execute(self, fn, *args, **options)
 
     monkeypatch.setattr(SqliteConnection, "_execute", counted)
@@ -45,7 +45,7 @@ async def test_a_statement_is_one_trip_and_a_rollback_of_nothing_none(database: 
     async with database.write() as connection:
         await connection.execute(text("INSERT INTO numbers VALUES (:n)"), [{"n": n} for n in range(3)])
         assert (await connection.execute(text("SELECT n FROM numbers ORDER BY n"))).scalars().all() == [0, 1, 2]
-    assert trips == ["BEGIN IMMEDIATE", "INSERT INTO numbers VALUES (?)", "SELECT n FROM numbers ORDER BY n", "commit"]
+    assert trips == ["BEGIN IMMEDIATE", "INSERT INTO numbers VALUES (?)", "SELECT n FROM numbers ORDER BY n", "COMMIT"]
 
 
 async def test_a_transaction_that_fails_is_rolled_back(database: Database) -> None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import update
 
 from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE
 from app.store import budget as store
-from app.store import postgresql
+from app.store import driver
 from app.store.budget import Permit
 from app.store.engine import Connection, Database
 from app.store.models_calls import BudgetRow, PermitRow
@@ -235,21 +234,16 @@ async def test_one_probe_at_a_time_and_none_too_soon_after_another(database: Dat
 async def test_a_turn_whose_commit_fails_takes_no_place_in_this_process(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    budget, never, sqlite = service.budgets[APP], asyncio.Event(), service.database.engine.sync_engine
-
-    def fail(connection: Any) -> None:
-        raise RuntimeError("gone")
+    budget, never = service.budgets[APP], asyncio.Event()
 
     async def say(connection: Connection, words: str) -> None:
         if words == "COMMIT":
-            fail(connection)
-        await postgresql.say(connection, words)
+            raise RuntimeError("gone")
+        await driver.say(connection, words)
 
-    event.listen(sqlite, "commit", fail)
     with monkeypatch.context() as patched:
         patched.setattr("app.store.engine.say", say)
         for _ in range(LIMIT):
             with pytest.raises(RuntimeError, match="gone"):
                 await budget.turn(never)
-    event.remove(sqlite, "commit", fail)
     assert await asyncio.wait_for(budget.turn(never), 3) is not None
