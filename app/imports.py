@@ -52,14 +52,15 @@ def _models_built_late() -> Iterator[None]:
     BaseModel.model_config["defer_build"] = True
     # FastAPI silences it while it makes a route, which now is too early.
     warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
-    rebuild = BaseModel.__dict__["model_rebuild"]
+    base: Any = BaseModel
+    rebuild = base.__dict__["model_rebuild"]
 
-    def when_used(cls: type[BaseModel], *, raise_errors: bool = True, **options: Any) -> bool | None:
+    def when_used(cls: type[BaseModel], /, *, raise_errors: bool = True, **options: Any) -> bool | None:
         """pydantic asks like this at the first use, a module for its own models without ``raise_errors``."""
         return None if raise_errors else rebuild.__get__(None, cls)(raise_errors=False, **options)
 
-    BaseModel.model_rebuild = classmethod(when_used)  # type: ignore[assignment,method-assign]
+    base.model_rebuild = classmethod(when_used)
     try:
         yield
     finally:
-        BaseModel.model_rebuild = rebuild
+        base.model_rebuild = rebuild
