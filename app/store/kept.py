@@ -62,9 +62,10 @@ class _Written:
         # Those of an IN, one for each value of its list, are texts and numbers.
         to_driver = {name: _to_driver(bind.type, dialect) for name, bind in compiled.binds.items()}
         self._parameters = [(name, to_driver.get(name), own[name]) for name in compiled.positiontup]
-        columns = [(name, _from_driver(type_, dialect)) for name, *_, type_ in compiled._result_columns]
-        self._columns = columns if any(process for _, process in columns) else None
-        assert not self._columns or dialect.name == "sqlite", f"{self.text} needs SQLAlchemy"
+        self._columns = [name for name, *_ in compiled._result_columns]
+        from_driver = {name: _from_driver(type_, dialect) for name, *_, type_ in compiled._result_columns}
+        self._processed = [(name, process) for name, process in from_driver.items() if process]
+        assert not self._processed or dialect.name == "sqlite", f"{self.text} needs SQLAlchemy"
 
     def values(self, given: Given) -> Sequence[Any]:
         """In the order in which the driver takes them; what is not given, the statement knows."""
@@ -75,16 +76,13 @@ class _Written:
 
     def read(self, rows: Rows) -> Rows:
         """The driver's rows, as they are meant."""
-        columns = self._columns
-        if columns is None:
+        if not self._processed:
             return rows
-        return [
-            {
-                name: process(value) if process else value
-                for (name, process), value in zip(columns, row.values(), strict=True)
-            }
-            for row in rows
-        ]
+        found = [dict(zip(self._columns, row.values(), strict=True)) for row in rows]
+        for name, process in self._processed:
+            for row in found:
+                row[name] = process(row[name])
+        return found
 
 
 def _from_driver(type_: TypeEngine[Any], dialect: Dialect) -> Process | None:

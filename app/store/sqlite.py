@@ -37,8 +37,7 @@ Asked = Sequence[tuple[str, Iterable[Sequence[Any]]]]
 class Row(sqlite3.Row):
     """A row as PostgreSQL's driver gives it."""
 
-    def values(self) -> Iterable[Any]:
-        return iter(self)
+    values = sqlite3.Row.__iter__
 
     def items(self) -> Iterable[tuple[str, Any]]:
         return zip(self.keys(), self, strict=True)
