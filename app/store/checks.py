@@ -21,10 +21,10 @@ def holds(of_row: Select[Any], *checks: ColumnElement[bool]) -> ColumnElement[bo
     return of_row.where(*map(checked, checks)).limit(1).scalar_subquery().is_not(None)
 
 
-def shows_label(labels: ColumnElement[Any], key: str, value: str) -> ColumnElement[bool]:
-    """Whether labels, as JSON, have this one."""
+def shows_label(json: ColumnElement[Any], *path: str, value: str) -> ColumnElement[bool]:
+    """Whether JSON has this label; ``path``: where in it, the label's key last."""
     # No task has another key, and it would need quoting in a path.
-    return labels[key].as_string() == value if _LABEL_KEY.fullmatch(key) else false()
+    return json[path].as_string() == value if _LABEL_KEY.fullmatch(path[-1]) else false()
 
 
 _LABEL_KEY = re.compile(r"[a-z0-9._-]+")

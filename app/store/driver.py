@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.sqlite import Asked
 
 T = TypeVar("T")
 Rows = Sequence[Mapping[str, Any]]
@@ -24,7 +26,7 @@ async def ask(connection: AsyncConnection, statement: str, values: Sequence[Any]
     return found
 
 
-async def ask_each(connection: AsyncConnection, asked: Iterable[tuple[str, Iterable[Sequence[Any]]]]) -> Rows:
+async def ask_each(connection: AsyncConnection, asked: Asked) -> Rows:
     """On SQLite: all rows that these statements return, each run once for each of its lists of values."""
     found: Rows = await _done(connection, "several", driver(connection).fetch_each(asked))
     return found

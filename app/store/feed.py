@@ -176,7 +176,7 @@ def _conditions(wanted: FeedFilter, row: Any) -> list[ColumnElement[bool]]:
     if wanted.app_id is not None:
         conditions.append(row.app_id == wanted.app_id)
     for key, value in wanted.labels:
-        conditions.append(or_(row.type == DELETED, shows_label(row.data["task", "labels"], key, value)))
+        conditions.append(or_(row.type == DELETED, shows_label(row.data, "task", "labels", key, value=value)))
     return conditions
 
 

@@ -62,11 +62,10 @@ class _Written:
         # Those of an IN, one for each value of its list, are texts and numbers.
         to_driver = {name: _to_driver(bind.type, dialect) for name, bind in compiled.binds.items()}
         self._parameters = [(name, to_driver.get(name), own[name]) for name in compiled.positiontup]
-        self._columns: list[tuple[str, Process]] = []
-        for name, *_, type_ in compiled._result_columns:
-            if process := type_.dialect_impl(dialect).result_processor(dialect, _DOUBLE):
-                assert dialect.name == "sqlite", f"{name} needs SQLAlchemy"
-                self._columns.append((name, process))
+        self._columns = [name for name, *_ in compiled._result_columns]
+        from_driver = {name: _from_driver(type_, dialect) for name, *_, type_ in compiled._result_columns}
+        self._processed = [(name, process) for name, process in from_driver.items() if process]
+        assert not self._processed or dialect.name == "sqlite", f"{self.text} needs SQLAlchemy"
 
     def values(self, given: Given) -> Sequence[Any]:
         """In the order in which the driver takes them; what is not given, the statement knows."""
@@ -75,13 +74,20 @@ class _Written:
             for name, process, own in self._parameters
         ]
 
-    def read(self, rows: Any) -> Rows:
-        """The driver's rows, which are changed."""
-        for name, process in self._columns:
-            for row in rows:
+    def read(self, rows: Rows) -> Rows:
+        """The driver's rows, as they are meant."""
+        if not self._processed:
+            return rows
+        found = [dict(zip(self._columns, row.values(), strict=True)) for row in rows]
+        for name, process in self._processed:
+            for row in found:
                 row[name] = process(row[name])
-        found: Rows = rows
         return found
+
+
+def _from_driver(type_: TypeEngine[Any], dialect: Dialect) -> Process | None:
+    """What makes a value of this type of what the driver gives; None: it is that already."""
+    return type_.dialect_impl(dialect).result_processor(dialect, _DOUBLE)
 
 
 def _to_driver(type_: TypeEngine[Any], dialect: Dialect) -> Process | None:

@@ -157,7 +157,7 @@ def _task_checks(wanted: TaskFilter) -> list[ColumnElement[bool]]:
         *_between(row.settled_at, wanted.settled_after, wanted.settled_before),
         *_between(row.query_deadline, None, wanted.deadline_before),
         *([row.attention.op("&")(wanted.attention) != 0] if wanted.attention else []),
-        *(shows_label(row.labels, *label) for label in wanted.labels),
+        *(shows_label(row.labels, key, value=value) for key, value in wanted.labels),
         *([or_(*counted)] if counted else []),
         *([holds(its_files, *_among({_FILE.status: wanted.file_status}))] if whose else []),
     ]

@@ -30,6 +30,19 @@ LOOK_EVERY = 20_000
 """Steps of SQLite's machine between two looks at the time: a few milliseconds."""
 
 
+Asked = Sequence[tuple[str, Iterable[Sequence[Any]]]]
+"""Statements, and the lists of values with which each is run."""
+
+
+class Row(sqlite3.Row):
+    """A row as PostgreSQL's driver gives it."""
+
+    values = sqlite3.Row.__iter__
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        return zip(self.keys(), self, strict=True)
+
+
 class SqliteConnection(aiosqlite.Connection):
     """A connection whose statements are over, and whose rows are here, after one trip to its thread.
 
@@ -68,25 +81,18 @@ class SqliteConnection(aiosqlite.Connection):
         """Statements that take no values and return nothing."""
         await self.fetch_each([(statement, ((),)) for statement in words.split("; ")])
 
-    async def fetch(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+    async def fetch(self, sql: str, *values: Any) -> Sequence[Row]:
         """All rows that a statement returns."""
-        return await self.fetch_each(((sql, (values,)),))
+        return await self.fetch_each([(sql, (values,))])
 
-    async def fetch_each(self, asked: Iterable[tuple[str, Iterable[Sequence[Any]]]]) -> list[dict[str, Any]]:
+    async def fetch_each(self, asked: Asked) -> Sequence[Row]:
         """All rows that these statements return, each run once for each of its lists of values."""
         ask: Any = self._execute  # it has no types
-        found: list[dict[str, Any]] = await ask(self._fetch, asked)
+        found: Sequence[Row] = await ask(self._fetch, asked)
         return found
 
-    def _fetch(self, asked: Iterable[tuple[str, Iterable[Sequence[Any]]]]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for sql, lists in asked:
-            for values in lists:
-                cursor, rows = self._run("execute", sql, values)
-                if rows:
-                    names = [column[0] for column in cursor.description]
-                    found += [dict(zip(names, row, strict=True)) for row in rows]
-        return found
+    def _fetch(self, asked: Asked) -> Sequence[Row]:
+        return [row for sql, lists in asked for values in lists for row in self._run("execute", sql, values, Row)[1]]
 
     async def run(self, method: str, sql: str, parameters: Any) -> tuple[sqlite3.Cursor, Sequence[Any]]:
         """The closed cursor, and all rows."""
@@ -94,11 +100,13 @@ class SqliteConnection(aiosqlite.Connection):
         done: tuple[sqlite3.Cursor, Sequence[Any]] = await ask(self._run, method, sql, parameters)
         return done
 
-    def _run(self, method: str, sql: str, parameters: Any) -> tuple[sqlite3.Cursor, Sequence[Any]]:
+    def _run(self, method: str, sql: str, parameters: Any, row: Any = None) -> tuple[sqlite3.Cursor, Sequence[Any]]:
         if self.patience is not None:
             self._watch(self.patience)
-        cursor: sqlite3.Cursor = getattr(self._conn, method)(sql, parameters)
+        cursor = self._conn.cursor()
+        cursor.row_factory = row
         try:
+            getattr(cursor, method)(sql, parameters)
             return cursor, cursor.fetchall() if cursor.description else ()
         finally:
             cursor.close()
