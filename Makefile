@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+UV := $(BIN)/uv pip install --quiet --python
 
 .PHONY: help install clients run first-run test fuzz lint format bench-quick coverage mutants openapi api-changes audit sbom bench
 .PHONY: chaos screenshots lock lock-clients clean
@@ -12,20 +13,20 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-# The service alone is enough to run it; the development tools come on top for test, lint and bench.
+# The service alone is enough to run it; the development tools come on top for test, lint and bench. uv needs seconds where
+# pip needs half a minute; but pip knows of a mirror that is configured for pip alone.
 .venv/service: requirements.txt requirements-build.txt pyproject.toml
-	@echo "Installing the service into .venv (about a minute the first time) ..."
+	@echo "Installing the service into .venv (half a minute the first time) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) install --require-hashes -r requirements-build.txt
-	@$(PIP) install --require-hashes -r requirements.txt
+	@$(UV) $(BIN)/python --require-hashes -r requirements.txt || $(PIP) install --require-hashes -r requirements.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/development: .venv/service requirements-dev.txt
 	@echo "Installing the development tools into .venv ..."
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt || \
-	$(PIP) install --require-hashes -r requirements-dev.txt # which knows of a mirror that is configured for pip alone
+	@$(UV) $(BIN)/python --require-hashes -r requirements-dev.txt || $(PIP) install --require-hashes -r requirements-dev.txt
 	@touch $@
 
 # Tools with requirements of their own, for the tests of the API's description. Without npm those tests are skipped.
@@ -34,7 +35,7 @@ clients: .venv/clients tests/clients/node_modules  ## install the generators and
 .venv/clients: tests/clients/requirements.txt .venv/development
 	@echo "Installing the tools that check the API's description ..."
 	@rm -rf $@ && $(BIN)/uv venv --quiet --python $(BIN)/python $@
-	@$(BIN)/uv pip install --quiet --python $@/bin/python --require-hashes -r tests/clients/requirements.txt
+	@$(UV) $@/bin/python --require-hashes -r tests/clients/requirements.txt
 	@touch $@
 
 tests/clients/node_modules: tests/clients/package-lock.json
@@ -44,7 +45,7 @@ tests/clients/node_modules: tests/clients/package-lock.json
 .venv/audit: requirements-audit.txt .venv/development
 	@echo "Installing the tools that look at the dependencies ..."
 	@rm -rf $@ && $(BIN)/uv venv --quiet --python $(BIN)/python $@
-	@$(BIN)/uv pip install --quiet --python $@/bin/python --require-hashes -r requirements-audit.txt
+	@$(UV) $@/bin/python --require-hashes -r requirements-audit.txt
 	@touch $@
 
 # Changes Python code and looks whether a test notices. On top of the development tools, since it runs the tests itself.
