@@ -139,8 +139,7 @@ class Database:
 
         @event.listens_for(engine.sync_engine, "connect")
         def connect(connection: Any, record: Any) -> None:
-            for pragma in (f"busy_timeout={busy * 1000:.0f}", *sqlite.PRAGMAS):
-                connection.execute(f"PRAGMA {pragma}").close()
+            sqlite.set_up(connection, busy=busy, wait=WAIT)
             connection.create_function("budget_clock", 0, self._clock.monotonic)
             connection.driver_connection.patience = STATEMENT
 

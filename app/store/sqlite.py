@@ -7,11 +7,13 @@ nothing; these go once, or once for several statements, and not at all.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 import aiosqlite
+from sqlalchemy.util import await_only
 
 from app.clock import machine_seconds
 
@@ -125,6 +127,21 @@ class SqliteConnection(aiosqlite.Connection):
 def connect(*args: Any, **options: Any) -> SqliteConnection:
     """A connection yet to be opened, with ``sqlite3.connect``'s arguments."""
     return SqliteConnection(lambda: sqlite3.connect(*args, **options))
+
+
+def set_up(connection: Any, *, busy: float, wait: float) -> None:
+    """The PRAGMAS of a new connection, as SQLAlchemy has it. While another one turns the same new file into one with a
+    log, SQLite does not wait for it at all: we try again, up to ``wait`` seconds."""
+    give_up = machine_seconds() + wait
+    for pragma in (f"busy_timeout={busy * 1000:.0f}", *PRAGMAS):
+        while True:
+            try:
+                connection.execute(f"PRAGMA {pragma}").close()
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or machine_seconds() > give_up:
+                    raise
+            await_only(asyncio.sleep(0.01))
 
 
 class _Cursor:
