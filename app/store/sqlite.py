@@ -103,10 +103,9 @@ class SqliteConnection(aiosqlite.Connection):
     def _run(self, method: str, sql: str, parameters: Any, row: Any = None) -> tuple[sqlite3.Cursor, Sequence[Any]]:
         if self.patience is not None:
             self._watch(self.patience)
-        cursor = self._conn.cursor()
-        cursor.row_factory = row
+        self._conn.row_factory = row
+        cursor: sqlite3.Cursor = getattr(self._conn, method)(sql, parameters)
         try:
-            getattr(cursor, method)(sql, parameters)
             return cursor, cursor.fetchall() if cursor.description else ()
         finally:
             cursor.close()
