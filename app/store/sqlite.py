@@ -1,8 +1,8 @@
 """SQLite's driver, sparing of its thread.
 
 Each connection has a thread, and each way there and back costs both threads a switch: more than a small statement
-itself. aiosqlite goes there four times for a statement (cursor, execute, fetchall, close) and once for a rollback of
-nothing; these go once, or once for several statements, and not at all.
+itself. aiosqlite goes there four times for a statement (cursor, execute, fetchall, close); these go once, even for
+several statements.
 """
 
 from __future__ import annotations
@@ -68,11 +68,6 @@ class SqliteConnection(aiosqlite.Connection):
 
     def cursor(self) -> _Cursor:  # type: ignore[override]
         return _Cursor(self)
-
-    async def rollback(self) -> None:
-        # The pool rolls back every connection it gets back, nearly always after a commit.
-        if self.in_transaction:
-            await super().rollback()
 
     def is_in_transaction(self) -> bool:
         return self.in_transaction
