@@ -1,8 +1,8 @@
 """SQLite's driver, sparing of its thread.
 
 Each connection has a thread, and each way there and back costs both threads a switch: more than a small statement
-itself. aiosqlite goes there four times for a statement (cursor, execute, fetchall, close) and once for a rollback of
-nothing; these go once, or once for several statements, and not at all.
+itself. aiosqlite goes there four times for a statement (cursor, execute, fetchall, close); these go once, even for
+several statements.
 """
 
 from __future__ import annotations
@@ -71,11 +71,6 @@ class SqliteConnection(aiosqlite.Connection):
     def cursor(self) -> _Cursor:  # type: ignore[override]
         return _Cursor(self)
 
-    async def rollback(self) -> None:
-        # The pool rolls back every connection it gets back, nearly always after a commit.
-        if self.in_transaction:
-            await super().rollback()
-
     def is_in_transaction(self) -> bool:
         return self.in_transaction
 
@@ -105,10 +100,9 @@ class SqliteConnection(aiosqlite.Connection):
     def _run(self, method: str, sql: str, parameters: Any, row: Any = None) -> tuple[sqlite3.Cursor, Sequence[Any]]:
         if self.patience is not None:
             self._watch(self.patience)
-        cursor = self._conn.cursor()
-        cursor.row_factory = row
+        self._conn.row_factory = row
+        cursor: sqlite3.Cursor = getattr(self._conn, method)(sql, parameters)
         try:
-            getattr(cursor, method)(sql, parameters)
             return cursor, cursor.fetchall() if cursor.description else ()
         finally:
             cursor.close()
