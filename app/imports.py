@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 
 @contextmanager
@@ -19,7 +17,8 @@ def for_life() -> Iterator[None]:
     """
     gc.disable()
     try:
-        with _models_built_late(), without_extras():
+        _build_models_late()
+        with without_extras():
             yield
     finally:
         gc.freeze()
@@ -42,25 +41,10 @@ def without_extras() -> Iterator[None]:
             del sys.modules[name]
 
 
-@contextmanager
-def _models_built_late() -> Iterator[None]:
-    # It would look for them in every package there is.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # noqa: TID251 - said, not read
+def _build_models_late() -> None:
     from pydantic import BaseModel
     from pydantic.warnings import UnsupportedFieldAttributeWarning
 
     BaseModel.model_config["defer_build"] = True
     # FastAPI silences it while it makes a route, which now is too early.
     warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
-    base: Any = BaseModel
-    rebuild = base.__dict__["model_rebuild"]
-
-    def when_used(cls: type[BaseModel], /, *, raise_errors: bool = True, **options: Any) -> bool | None:
-        """pydantic asks like this at the first use, a module for its own models without ``raise_errors``."""
-        return None if raise_errors else rebuild.__get__(None, cls)(raise_errors=False, **options)
-
-    base.model_rebuild = classmethod(when_used)
-    try:
-        yield
-    finally:
-        base.model_rebuild = rebuild

@@ -34,8 +34,7 @@ def time_text(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC with exactly three decimals."""
     if moment is None:
         return None
-    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def task_json(task: Task) -> Json:

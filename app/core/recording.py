@@ -271,20 +271,16 @@ class Task:
 
     def is_possible(self, moment: datetime) -> bool:
         """Whether this task can have begun or ended then, as the provider tells times."""
-        return _is_possible(moment, self.registered_at)
+        return abs(moment - self.registered_at) <= QUERY_WINDOW + SLACK
 
 
-def _is_possible(moment: datetime, registered_at: datetime) -> bool:
-    return -QUERY_WINDOW - SLACK <= moment - registered_at <= QUERY_WINDOW + SLACK
-
-
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=1000)
 def _start(
     task_id: str, registered_at: datetime, started_at: datetime | None, began_at: datetime | None
 ) -> tuple[datetime, Basis]:
     if began_at is not None:
         # It began before it was registered, so this is never too early.
-        possible = _is_possible(began_at, registered_at)
+        possible = abs(began_at - registered_at) <= QUERY_WINDOW + SLACK
         return (began_at, Basis.PROVIDER) if possible else (registered_at, Basis.REGISTRATION)
     if started_at is not None:
         return started_at, Basis.CALLER
