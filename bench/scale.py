@@ -155,7 +155,8 @@ async def measure(url: str, n: int, parts: list[str], only: str) -> bool:
         async with work.service(url, now) as service:
             if "claims" in parts:
                 took = await work.claims(service, 500)
-                print(f"\na claim: {work.told(took)}")
+                bare = "" if database.is_sqlite else f"; a bare commit: {work.told(await work.commits(service, 500))}"
+                print(f"\na claim: {work.told(took)}{bare}")
                 good &= quantile(took, 0.99) <= 5
             before = await work.hot_share(database) if "hot" in parts and not database.is_sqlite else None
             if "polls" in parts or before:

@@ -63,6 +63,20 @@ async def claims(of: Service, number: int) -> list[float]:
     return took[FIRST:]
 
 
+async def commits(of: Service, number: int) -> list[float]:
+    """Milliseconds of each of so many commits that PostgreSQL writes to the disk, of next to nothing."""
+    took = []
+    for _ in range(number):
+        async with of.database.at_once() as connection:
+            began = time.perf_counter()
+            await connection.execute(_NEXT_TO_NOTHING)
+            took.append((time.perf_counter() - began) * 1000)
+    return took
+
+
+_NEXT_TO_NOTHING = text("SELECT pg_logical_emit_message(true, 'bench', '')")
+
+
 async def _claim(of: Service, turn: int) -> tuple[Claim, Permit]:
     """As the poller claims: by one statement on PostgreSQL."""
     order, now = claim_order(turn), of.clock.now()
