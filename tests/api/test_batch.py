@@ -59,6 +59,7 @@ async def test_the_results_stand_in_the_order_given_and_a_repeated_id_is_existin
         {"task_id": task_id(2), "labels": {"b": "2"}},
         {"task_id": task_id(1)},
         {"task_id": task_id(3), "labels": {"y": "2"}},
+        {"task_id": task_id(2), "labels": {"c": "3"}},
     ]
     found = await results(client, items)
     assert [(one["task_id"], one["result"]) for one in found] == [
@@ -66,10 +67,16 @@ async def test_the_results_stand_in_the_order_given_and_a_repeated_id_is_existin
         (task_id(2), "existing"),
         (task_id(1), "created"),
         (task_id(3), "existing"),
+        (task_id(2), "existing"),
     ]
     assert all(one.get("error") is None for one in found)
     shown = {task["task_id"]: task["labels"] for task in (await client.get("/v1/tasks")).json()["items"]}
-    assert shown == {task_id(1): {}, task_id(2): {"a": "1", "b": "2"}, task_id(3): {"x": "1", "y": "2"}}
+    assert shown == {task_id(1): {}, task_id(2): {"a": "1", "b": "2", "c": "3"}, task_id(3): {"x": "1", "y": "2"}}
+    for number, version in ((1, 1), (2, 3), (3, 2)):
+        answer = (await client.get(f"/v1/tasks/{task_id(number)}/events")).json()
+        assert [event["task_version"] for event in answer["items"]] == [*range(1, version + 1)]
+    with_labels = await client.get("/v1/tasks", params={"label": ["b:2", "c:3"]})
+    assert [task["task_id"] for task in with_labels.json()["items"]] == [task_id(2)]
 
 
 INVALID: dict[str, tuple[Any, str | None, str]] = {
