@@ -26,7 +26,7 @@ from sqlalchemy import select
 
 from app.core.budget import COOL_DOWN
 from app.provider.simulator import DESCRIBE, LIST, Simulator
-from app.store.models import TaskRow
+from app.store.tables import TASKS
 from app.tracking.registration import NewTask
 from app.wiring import open_service
 from bench import virtual
@@ -103,7 +103,7 @@ async def _watch(recordings: Sequence[Recording], closing: int, loss: float, see
             found = await stage.found(recordings)
             playing.cancel()
         async with service.database.read() as connection:
-            rows = (await connection.execute(select(TaskRow.task_id, TaskRow.tracking))).all()
+            rows = (await connection.execute(select(TASKS.c.task_id, TASKS.c.tracking))).all()
     now_tracking = {row.task_id: row.tracking for row in rows}
     for one in old:
         word = now_tracking[one.task_id]

@@ -30,7 +30,7 @@ from starlette.routing import Route
 from app.clock import SystemClock
 from app.store import schema
 from app.store.engine import Database
-from app.store.models import EventRow, LabelRow, PollRow, TaskRow, table_of
+from app.store.tables import EVENTS, LABELS, POLLS, TASKS
 from app.tracking.changes import Changes
 from app.tracking.hearing import Hearing
 from app.tracking.registration import NewTask, Registration
@@ -51,7 +51,7 @@ NEW = ("task_id", "labels", "id", "data")
 def _inserts(new: str) -> list[str]:
     """What stores tasks, whose NEW are these rows, as the service stores them."""
     statements = []
-    for table in map(table_of, (TaskRow, LabelRow, PollRow, EventRow)):
+    for table in (TASKS, LABELS, POLLS, EVENTS):
         columns = [column.name for column in table.columns if column.name != "seq"]
         values = [f"new.{name}" if name in NEW else f"model.{name}" for name in columns]
         statements.append(

@@ -23,15 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import insert, text
+from sqlalchemy import Table, insert, text
 
 from app.clock import SystemClock
 from app.core.recording import NO_ATTENTION, Attention, Outcome, Polling, Status, Task, Tracking
 from app.core.told import CallbackEvent, LastCallback, Told
 from app.store import counts, schema
 from app.store.engine import Connection, Database
-from app.store.models import Base, CallbackRow, PollRow, TaskRow, UtcDateTime, table_of
 from app.store.rows import task_values
+from app.store.tables import CALLBACKS, POLLS, TASKS, UtcDateTime
 from app.tracking.housekeeping import COUNTS, COUNTS_AT_ONCE
 from bench.world import RECORDING_STATUS, postgres, program
 from tests.browser import open_browser, open_page
@@ -97,15 +97,15 @@ async def fill(url: str, number: int) -> None:
     made = tasks(copies, now)
     while batch := list(islice(made, BATCH)):
         async with database.write(durable=False) as connection:
-            await connection.execute(insert(table_of(TaskRow)), [task_values(task) for task in batch])
+            await connection.execute(insert(TASKS), [task_values(task) for task in batch])
             if polls := [_poll(task, now) for task in batch if task.tracking is Tracking.ACTIVE]:
-                await connection.execute(insert(table_of(PollRow)), polls)
+                await connection.execute(insert(POLLS), polls)
             if callbacks := [_callback(task, event) for task in batch if task.ended_at for event in (5, 1)]:
-                await connection.execute(insert(table_of(CallbackRow)), callbacks)
+                await connection.execute(insert(CALLBACKS), callbacks)
     for copy in range(1, copies):
         async with database.write(durable=False) as connection:
-            for row in (TaskRow, CallbackRow):
-                await _copy(connection, row, copy, OVER / copies * copy)
+            for table in (TASKS, CALLBACKS):
+                await _copy(connection, table, copy, OVER / copies * copy)
     drawn = 1
     while drawn:  # as housekeeping does, once a minute
         async with database.write() as connection:
@@ -118,23 +118,23 @@ async def fill(url: str, number: int) -> None:
     await database.close()
 
 
-async def _copy(connection: Connection, row: type[Base], copy: int, back: timedelta) -> None:
+async def _copy(connection: Connection, table: Table, copy: int, back: timedelta) -> None:
     """Once more all that ended, so much earlier and under other ids."""
     if connection.dialect.name == "sqlite":
         at, task_id = "strftime('%Y-%m-%d %H:%M:%f000', {0}, '-{1} seconds')", "printf('%016d', task_id + {0})"
     else:
         at, task_id = "{0} - interval '{1} seconds'", "lpad((task_id::bigint + {0})::text, 16, '0')"
     task_id = task_id.format(copy * MADE)
-    values = {column.name: column.name for column in table_of(row).columns if column.name != "id"}
+    values = {column.name: column.name for column in table.columns if column.name != "id"}
     values["task_id"] = task_id
-    for column in table_of(row).columns:
+    for column in table.columns:
         if isinstance(column.type, UtcDateTime):
             values[column.name] = at.format(column.name, back.total_seconds())
         elif column.name in ("signed", "said"):
             values[column.name] = f"replace({column.name}, task_id, {task_id})"
     await connection.exec_driver_sql(
-        f"INSERT INTO {row.__tablename__} ({', '.join(values)}) SELECT {', '.join(values.values())} "
-        f"FROM {row.__tablename__} WHERE task_id BETWEEN '{LIVE:016d}' AND '{LIVE + MADE - 1:016d}'"
+        f"INSERT INTO {table.name} ({', '.join(values)}) SELECT {', '.join(values.values())} "
+        f"FROM {table.name} WHERE task_id BETWEEN '{LIVE:016d}' AND '{LIVE + MADE - 1:016d}'"
     )
 
 

@@ -15,7 +15,7 @@ from app.provider.simulator import DESCRIBE, LIST, Callback, Event, Simulator, c
 from app.provider.simulator import recordings as provider
 from app.provider.simulator.lives import LIVES, OPEN, STOPPED, FileLife, FileStatus, Life, Pace
 from app.settings import Settings, load_settings
-from app.store.models import EventRow
+from app.store.tables import EVENTS
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service
 from bench.inprocess import Carrier, jobs_of
@@ -108,11 +108,11 @@ class Stage:
 
     async def found(self, recordings: Sequence[Recording]) -> Found:
         """What the service's events say by now."""
-        kinds = (EventRow.type == "task.settled").label("settled")
+        kinds = (EVENTS.c.type == "task.settled").label("settled")
         statement = (
-            select(EventRow.task_id, kinds, func.min(EventRow.occurred_at))
-            .where(EventRow.type.in_(["task.ended", "task.settled"]))
-            .group_by(EventRow.task_id, kinds)
+            select(EVENTS.c.task_id, kinds, func.min(EVENTS.c.occurred_at))
+            .where(EVENTS.c.type.in_(["task.ended", "task.settled"]))
+            .group_by(EVENTS.c.task_id, kinds)
         )
         async with self._service.database.read() as connection:
             rows = (await connection.execute(statement)).all()

@@ -26,7 +26,7 @@ from sqlalchemy import func, select
 from app.clock import SystemClock
 from app.store import schema
 from app.store.engine import Database
-from app.store.models import PollRow, TaskRow
+from app.store.tables import POLLS, TASKS
 from bench import scale_work as work
 from bench.report import machine, quantile, say
 from bench.scale_data import fill
@@ -90,7 +90,7 @@ async def filled(url: str, n: int) -> AsyncIterator[tuple[Database, datetime]]:
 
 async def _newest(database: Database) -> datetime | None:
     async with database.read() as connection:
-        newest: datetime | None = (await connection.execute(select(func.max(TaskRow.registered_at)))).scalar_one()
+        newest: datetime | None = (await connection.execute(select(func.max(TASKS.c.registered_at)))).scalar_one()
     return newest
 
 
@@ -163,7 +163,7 @@ async def measure(url: str, n: int, parts: list[str], only: str) -> bool:
                 print(f"a poll, claim and record: {work.told(await work.whole_polls(service, 500))}")
             if before is not None:
                 async with database.read() as connection:
-                    ids = list((await connection.execute(select(PollRow.task_id).limit(300))).scalars())
+                    ids = list((await connection.execute(select(POLLS.c.task_id).limit(300))).scalars())
                 await work.hurries(service, ids)
                 for name, (updates, hot) in (await work.hot_share(database)).items():
                     number, of = hot - before[name][1], updates - before[name][0]

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Table, delete, text
 
 from app.store.engine import Connection, Database
-from app.store.models import Base
+from app.store.tables import METADATA
 from bench.report import say
 
 CLOSED_PART, CLOSED_FOR, OPEN_FOR = 0.88, timedelta(days=90), timedelta(days=2.5)
@@ -240,7 +240,7 @@ async def settle_down(database: Database) -> None:
 
 async def fill(database: Database, n: int, now: datetime) -> None:
     """Put ``n`` tasks, and all that hangs on them, into an empty database."""
-    tables: list[Table] = [Base.metadata.tables[name] for name in FILLED]
+    tables: list[Table] = [METADATA.tables[name] for name in FILLED]
     indexes = [index for table in tables for index in table.indexes]
     async with _unchecked(database) as connection:
         for index in indexes:
@@ -250,7 +250,7 @@ async def fill(database: Database, n: int, now: datetime) -> None:
             await connection.exec_driver_sql(statement)
         for index in indexes:
             await connection.run_sync(index.create)
-        counts = Base.metadata.tables["task_counts"]
+        counts = METADATA.tables["task_counts"]
         await connection.execute(delete(counts))
         await connection.execute(
             text(

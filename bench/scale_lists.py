@@ -17,9 +17,9 @@ from app.store.delivery_lists import DeliveryFilter
 from app.store.engine import Connection
 from app.store.feed import FeedFilter
 from app.store.listing import FileFilter, TaskFilter
-from app.store.models import CallbackRow, EventRow
-from app.store.models_audit import AuditRow
-from app.store.models_webhooks import DeliveryRow
+from app.store.tables import CALLBACKS, EVENTS
+from app.store.tables_audit import AUDIT
+from app.store.tables_webhooks import DELIVERIES
 from bench.scale_data import registered_at, task_id
 
 LIMIT = 100
@@ -158,18 +158,18 @@ def feed_filters(n: int) -> dict[str, dict[str, Any]]:
 async def cases(connection: Connection, n: int, now: datetime) -> list[Case]:
     """All of them, for a database of bench.scale_data."""
     found = list(_tasks(n, now)) + list(_files(n, now))
-    for name, row, filters, of, ask in (
-        ("callbacks", CallbackRow, callback_filters(n, now), CallbackFilter, callbacks.list_callbacks),
-        ("deliveries", DeliveryRow, delivery_filters(now), DeliveryFilter, delivery_lists.page),
-        ("audit", AuditRow, audit_filters(now), AuditFilter, audit.page),
+    for name, table, filters, of, ask in (
+        ("callbacks", CALLBACKS, callback_filters(n, now), CallbackFilter, callbacks.list_callbacks),
+        ("deliveries", DELIVERIES, delivery_filters(now), DeliveryFilter, delivery_lists.page),
+        ("audit", AUDIT, audit_filters(now), AuditFilter, audit.page),
     ):
-        most = (await connection.execute(select(func.max(row.id)))).scalar_one()
+        most = (await connection.execute(select(func.max(table.c.id)))).scalar_one()
         below = "below" if name == "audit" else "before"
         for place, id_ in (("first", None), ("middle", most // 2), ("last", most // 500)):
             found += [
                 Case(name, words, place, _by_id(ask, of(**given), {below: id_})) for words, given in filters.items()
             ]
-    last = (await connection.execute(select(func.max(EventRow.seq)))).scalar_one()
+    last = (await connection.execute(select(func.max(EVENTS.c.seq)))).scalar_one()
     for place, seq in (("first", 0), ("middle", last // 2), ("last", last - 20)):
         found += [
             Case("feed", words, place, _of_feed(FeedFilter(**given), seq)) for words, given in feed_filters(n).items()

@@ -10,9 +10,9 @@ from sqlalchemy import Connection
 
 from app.clock import SystemClock
 from app.settings import load_settings
-from app.store import models_audit, models_calls, models_counts, models_webhooks  # noqa: F401 - so that the metadata knows them
+from app.store import tables_audit, tables_calls, tables_counts, tables_webhooks  # noqa: F401 - METADATA knows them then
 from app.store.engine import Database
-from app.store.models import Base, UtcDateTime
+from app.store.tables import METADATA, UtcDateTime
 
 
 def plain_type(kind: str, obj: Any, autogen_context: Any) -> str | Literal[False]:
@@ -24,7 +24,7 @@ def run(connection: Connection) -> None:
     context.configure(
         render_item=plain_type,
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=METADATA,
         render_as_batch=connection.dialect.name == "sqlite",
         compare_type=True,
     )

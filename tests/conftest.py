@@ -21,7 +21,7 @@ from sqlalchemy.util import LRUCache
 
 from app.provider.simulator import Server, Simulator, serve
 from app.settings import Settings, load_settings
-from app.store.models import Base
+from app.store.tables import METADATA
 from app.wiring import Service, open_service
 from tests.world import APP, SECRET, BreakableDatabase, Gate, HandClock, MakeSettings, migrate, open_client, sqlite_url
 
@@ -103,7 +103,7 @@ def _postgresql_url() -> Iterator[str]:
 def _empty_postgresql(_postgresql_url: str, _aside: asyncio.Runner) -> Iterator[Callable[[], object]]:
     """Empties its tables, which have our schema; over one connection, since opening one takes longer than the rest."""
     _aside.run(migrate(_postgresql_url))
-    empty = ";".join(f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables))
+    empty = ";".join(f"DELETE FROM {table.name}" for table in reversed(METADATA.sorted_tables))
     connection = _aside.run(asyncpg.connect(_postgresql_url.replace("+asyncpg", "")))
     yield lambda: _aside.run(connection.execute(empty))
     _aside.run(connection.close())

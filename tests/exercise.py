@@ -22,7 +22,7 @@ from app.core.signing import callback_signature
 from app.provider.simulator import Reply as ProviderReply
 from app.provider.simulator import Server, Simulator
 from app.store.engine import Database
-from app.store.models import Base
+from app.store.tables import METADATA
 from tests.described import operation_of
 from tests.planted import KEYS, SECRETS, webhook_secret
 from tests.sink import Reply, Sink
@@ -271,7 +271,7 @@ async def dump(database_url: str) -> bytes:
         return b"".join(path.read_bytes() for path in sorted(file.parent.glob(f"{file.name}*")))
     rows: list[str] = []
     async with stored(database_url) as database, database.read() as connection:
-        for table in Base.metadata.tables:
+        for table in METADATA.tables:
             rows += (await connection.execute(text(f"SELECT t::text FROM {table} t"))).scalars()
     return "\n".join(rows).encode()
 

@@ -19,7 +19,7 @@ from app.store import rows as rows_of
 from app.store import tasks as task_store
 from app.store.engine import Database
 from app.store.events import StoredEvent, stored
-from app.store.models import AnswerRow, CallbackRow, EventRow, PollRow, table_of
+from app.store.tables import ANSWERS, CALLBACKS, EVENTS, POLLS
 from app.tracking.callbacks import KEPT_OF_ONE_SIGNATURE
 from app.tracking.hearing import REMEMBER
 
@@ -42,14 +42,14 @@ class Sight:
 
 async def look(database: Database, *, after: int = 0) -> Sight:
     async with database.read() as connection:
-        rows = (await connection.execute(select(*rows_of.TASK_COLUMNS).select_from(rows_of.TASKS))).all()
+        rows = (await connection.execute(select(*rows_of.TASK_COLUMNS).select_from(rows_of.TASKS_AND_POLLS))).all()
         files = await task_store.files_of(connection, [row.task_id for row in rows])
-        events = select(*stored(table_of(EventRow).c)).where(EventRow.seq > after).order_by(EventRow.seq)
+        events = select(*stored(EVENTS.c)).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq)
         return Sight(
             tasks={row.task_id: rows_of.to_task(row, files[row.task_id]) for row in rows},
-            polls={row.task_id: row for row in await connection.execute(select(table_of(PollRow)))},
-            answers={row.task_id: row for row in await connection.execute(select(table_of(AnswerRow)))},
-            callbacks=list(await connection.execute(select(table_of(CallbackRow)).order_by(CallbackRow.id))),
+            polls={row.task_id: row for row in await connection.execute(select(POLLS))},
+            answers={row.task_id: row for row in await connection.execute(select(ANSWERS))},
+            callbacks=list(await connection.execute(select(CALLBACKS).order_by(CALLBACKS.c.id))),
             events=[StoredEvent(**row._mapping) for row in await connection.execute(events)],
         )
 

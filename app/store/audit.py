@@ -12,17 +12,15 @@ from sqlalchemy import insert, select, update
 
 from app.store.engine import Connection
 from app.store.many import put_rows
-from app.store.models import table_of
-from app.store.models_audit import AuditRow
 from app.store.pages import KEPT, ListingById, Page, Wanted
+from app.store.tables_audit import AUDIT
 
-_AUDIT = table_of(AuditRow)
-_INSERT = insert(_AUDIT).returning(_AUDIT.c.id)
+_INSERT = insert(AUDIT).returning(AUDIT.c.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """Somebody did something: app.store.models_audit.AuditRow."""
+    """Somebody did something: app.store.tables_audit.AUDIT."""
 
     id: int
     at: datetime
@@ -52,12 +50,12 @@ async def add(connection: Connection, **line: Any) -> int:
 async def add_all(connection: Connection, lines: Sequence[dict[str, Any]]) -> None:
     """Keep lines, of which nobody needs the ids."""
     if lines:
-        await put_rows(connection, _AUDIT, lines)
+        await put_rows(connection, AUDIT, lines)
 
 
 async def tell(connection: Connection, id_: int, details: dict[str, Any]) -> None:
     """What a line says in detail is this by now."""
-    await connection.execute(update(_AUDIT).where(_AUDIT.c.id == id_).values(details=details))
+    await connection.execute(update(AUDIT).where(AUDIT.c.id == id_).values(details=details))
 
 
 async def page(connection: Connection, wanted: AuditFilter, *, below: int | None, limit: int) -> Page[Line]:
@@ -68,7 +66,7 @@ async def page(connection: Connection, wanted: AuditFilter, *, below: int | None
 
 @lru_cache(KEPT)
 def _listing(wanted: AuditFilter) -> ListingById:
-    row = _AUDIT.c
+    row = AUDIT.c
     # Behind one key, and behind one action, an index goes on in the order of ids.
     words = [(row.key, wanted.key), (row.action, wanted.action)]
     lead = next(((column, values[0]) for column, values in words if len(values) == 1), None)
@@ -76,7 +74,7 @@ def _listing(wanted: AuditFilter) -> ListingById:
     at = [row.at > wanted.after] if wanted.after is not None else []
     at += [row.at < wanted.before] if wanted.before is not None else []
     return ListingById(
-        select(_AUDIT),
+        select(AUDIT),
         Wanted(
             lead=lead,
             checks=[*rest, *at],

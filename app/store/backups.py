@@ -9,15 +9,14 @@ from sqlalchemy import and_, bindparam, or_, select, update
 
 from app.core.recording import BACKUP_WARNING
 from app.store.engine import Connection
-from app.store.models import FileRow, table_of
+from app.store.tables import FILES
 
-_FILES = table_of(FileRow)
 NOTHING, GOES, GONE = range(3)
 
 
 async def due(connection: Connection, *, now: datetime, limit: int) -> list[tuple[str, str]]:
     """Files (task and file id) of which something is to be told."""
-    row = _FILES.c
+    row = FILES.c
     goes = and_(row.backup_told == NOTHING, row.backup_expires_at <= now + BACKUP_WARNING)
     gone = and_(row.backup_told == GOES, row.backup_expires_at <= now)
     statement = select(row.task_id, row.file_id).where(row.backup_expires_at.is_not(None), or_(goes, gone))
@@ -34,7 +33,7 @@ async def told(connection: Connection, about: Sequence[tuple[str, str, bool]]) -
 
 
 _TOLD = (
-    update(_FILES)
-    .where(_FILES.c.task_id == bindparam("of_task"), _FILES.c.file_id == bindparam("of_file"))
+    update(FILES)
+    .where(FILES.c.task_id == bindparam("of_task"), FILES.c.file_id == bindparam("of_file"))
     .values(backup_told=bindparam("told"))
 )

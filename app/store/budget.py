@@ -11,13 +11,10 @@ from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE, AppState
 from app.store.budget_clock import budget_clock
 from app.store.engine import Connection
 from app.store.many import upsert
-from app.store.models import table_of
-from app.store.models_calls import BudgetRow, PermitRow
+from app.store.tables_calls import BUDGETS, PERMITS
 
 SWITCHES = ("switched_off", "cap")
 """The fields of AppState that operators set."""
-
-PERMITS, BUDGETS = table_of(PermitRow), table_of(BudgetRow)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,11 @@ from sqlalchemy import ColumnElement, Select, bindparam, delete, literal_column,
 from app.store.engine import Connection
 from app.store.kept import Kept
 from app.store.many import among, put_rows, send
-from app.store.models import CallbackRow, TaskRow, TombstoneRow, table_of
 from app.store.pages import KEPT, ListingById, Page, Wanted
+from app.store.tables import CALLBACKS, TASKS, TOMBSTONES
 
-_CALLBACKS, _TASKS = table_of(CallbackRow), table_of(TaskRow)
 _SEEN = Kept(
-    select(_CALLBACKS.c.signed, _CALLBACKS.c.said).where(among(_CALLBACKS.c.signed, "signed")).order_by(_CALLBACKS.c.id)
+    select(CALLBACKS.c.signed, CALLBACKS.c.said).where(among(CALLBACKS.c.signed, "signed")).order_by(CALLBACKS.c.id)
 )
 
 ACCEPTED, REPEAT, SUSPICIOUS = "accepted", "repeat", "suspicious"
@@ -26,7 +25,7 @@ ACCEPTED, REPEAT, SUSPICIOUS = "accepted", "repeat", "suspicious"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """One callback: app.store.models.CallbackRow."""
+    """One callback: app.store.tables.CALLBACKS."""
 
     received_at: datetime
     app_id: int
@@ -73,7 +72,7 @@ _RECEIPT = [field.name for field in fields(Receipt)]
 async def add(connection: Connection, receipts: Sequence[Receipt]) -> None:
     """Keep what arrived."""
     if receipts:
-        await put_rows(connection, _CALLBACKS, [{name: getattr(one, name) for name in _RECEIPT} for one in receipts])
+        await put_rows(connection, CALLBACKS, [{name: getattr(one, name) for name in _RECEIPT} for one in receipts])
 
 
 async def hold(connection: Connection, signed: Sequence[str]) -> None:
@@ -111,7 +110,7 @@ async def accepted(connection: Connection, task_id: str) -> list[Stored]:
     """All accepted callbacks about a task, in the order in which they came."""
     await send(connection)
     rows = await connection.execute(
-        _select(CallbackFilter(task_id=(task_id,), verdict=(ACCEPTED,))).order_by(_CALLBACKS.c.id)
+        _select(CallbackFilter(task_id=(task_id,), verdict=(ACCEPTED,))).order_by(CALLBACKS.c.id)
     )
     return [Stored(**row._mapping) for row in rows]
 
@@ -119,10 +118,10 @@ async def accepted(connection: Connection, task_id: str) -> list[Stored]:
 async def overlooked(connection: Connection, *, since: datetime) -> set[str]:
     """Registered tasks of which a callback, come since then, was not known to be theirs: both came at the same time."""
     statement = (
-        select(_CALLBACKS.c.task_id)
-        .join(_TASKS, _TASKS.c.task_id == _CALLBACKS.c.task_id)
-        .where(_CALLBACKS.c.forget_at.is_not(None), _CALLBACKS.c.received_at > since)
-        .where(_TASKS.c.app_id == _CALLBACKS.c.app_id, _CALLBACKS.c.verdict == ACCEPTED)
+        select(CALLBACKS.c.task_id)
+        .join(TASKS, TASKS.c.task_id == CALLBACKS.c.task_id)
+        .where(CALLBACKS.c.forget_at.is_not(None), CALLBACKS.c.received_at > since)
+        .where(TASKS.c.app_id == CALLBACKS.c.app_id, CALLBACKS.c.verdict == ACCEPTED)
     )
     return set((await connection.execute(statement)).scalars())
 
@@ -130,7 +129,7 @@ async def overlooked(connection: Connection, *, since: datetime) -> set[str]:
 async def become_known(connection: Connection, ids: Sequence[int]) -> None:
     """The tasks of these callbacks are registered now."""
     if ids:
-        await connection.execute(update(_CALLBACKS).where(_CALLBACKS.c.id.in_(ids)).values(forget_at=None))
+        await connection.execute(update(CALLBACKS).where(CALLBACKS.c.id.in_(ids)).values(forget_at=None))
 
 
 async def buried(connection: Connection, task_ids: Sequence[str], *, now: datetime) -> set[str]:
@@ -142,13 +141,13 @@ async def buried(connection: Connection, task_ids: Sequence[str], *, now: dateti
 
 async def erase(connection: Connection, task_id: str) -> None:
     """Remove all callbacks about a task."""
-    await connection.execute(delete(_CALLBACKS).where(_CALLBACKS.c.task_id == task_id))
+    await connection.execute(delete(CALLBACKS).where(CALLBACKS.c.task_id == task_id))
 
 
 async def forget(connection: Connection, *, now: datetime, limit: int) -> int:
     """Remove callbacks about tasks that nobody registered in time; how many."""
-    old = select(_CALLBACKS.c.id).where(_CALLBACKS.c.forget_at <= now).order_by(_CALLBACKS.c.forget_at).limit(limit)
-    gone = await connection.execute(delete(_CALLBACKS).where(_CALLBACKS.c.id.in_(old)).returning(_CALLBACKS.c.id))
+    old = select(CALLBACKS.c.id).where(CALLBACKS.c.forget_at <= now).order_by(CALLBACKS.c.forget_at).limit(limit)
+    gone = await connection.execute(delete(CALLBACKS).where(CALLBACKS.c.id.in_(old)).returning(CALLBACKS.c.id))
     return len(gone.all())
 
 
@@ -162,7 +161,7 @@ async def list_callbacks(
 
 @lru_cache(KEPT)
 def _listing(wanted: CallbackFilter) -> ListingById:
-    row = _CALLBACKS.c
+    row = CALLBACKS.c
     rare = wanted.verdict and ACCEPTED not in wanted.verdict
     found_by: list[list[ColumnElement[bool]]] = [
         [row.task_id.in_(wanted.task_id)] if wanted.task_id else [],
@@ -184,19 +183,18 @@ def _listing(wanted: CallbackFilter) -> ListingById:
 
 
 _SHOWN: list[Any] = [
-    *(getattr(_CALLBACKS.c, name) for name in Stored.__dataclass_fields__ if name != "known"),
-    _CALLBACKS.c.forget_at.is_(None).label("known"),
+    *(getattr(CALLBACKS.c, name) for name in Stored.__dataclass_fields__ if name != "known"),
+    CALLBACKS.c.forget_at.is_(None).label("known"),
 ]
 
 _REMEMBERED = Kept(
     select(*_SHOWN)
-    .where(among(_CALLBACKS.c.task_id, "ids"), _CALLBACKS.c.verdict == ACCEPTED, _CALLBACKS.c.forget_at.is_not(None))
-    .order_by(_CALLBACKS.c.id)
+    .where(among(CALLBACKS.c.task_id, "ids"), CALLBACKS.c.verdict == ACCEPTED, CALLBACKS.c.forget_at.is_not(None))
+    .order_by(CALLBACKS.c.id)
 )
-_TOMBSTONES = table_of(TombstoneRow)
 _BURIED = Kept(
-    select(_TOMBSTONES.c.task_id).where(
-        among(_TOMBSTONES.c.task_id, "ids"), _TOMBSTONES.c.until > bindparam("now", None, _TOMBSTONES.c.until.type)
+    select(TOMBSTONES.c.task_id).where(
+        among(TOMBSTONES.c.task_id, "ids"), TOMBSTONES.c.until > bindparam("now", None, TOMBSTONES.c.until.type)
     )
 )
 
@@ -206,7 +204,7 @@ def _select(wanted: CallbackFilter) -> Select[Any]:
 
 
 def _conditions(wanted: CallbackFilter) -> list[ColumnElement[bool]]:
-    row = _CALLBACKS.c
+    row = CALLBACKS.c
     conditions: list[ColumnElement[bool]] = []
     if wanted.task_id:
         conditions.append(row.task_id.in_(wanted.task_id))

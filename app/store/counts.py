@@ -13,11 +13,9 @@ from sqlalchemy import delete, func, insert, select
 from app.core.schedule import Urgency
 from app.store.engine import Connection
 from app.store.many import upsert
-from app.store.models import table_of
-from app.store.models_counts import CallCountRow, TaskCountRow
+from app.store.tables_counts import CALL_COUNTS, TASK_COUNTS
 
-_TASKS, _CALLS = table_of(TaskCountRow), table_of(CallCountRow)
-_STATE = (_TASKS.c.tracking, _TASKS.c.status, _TASKS.c.outcome)
+_STATE = (TASK_COUNTS.c.tracking, TASK_COUNTS.c.status, TASK_COUNTS.c.outcome)
 
 COUNTED = 10_000
 """Of what is not counted as it happens, such as what waits: it is counted no further, so that no look is slow."""
@@ -29,7 +27,7 @@ Calls = Mapping[tuple[int, datetime, Urgency], int]
 async def tasks(connection: Connection) -> dict[str, dict[str, int]]:
     """How many tasks there are, by tracking, status and outcome; words that none has are left out."""
     counts: dict[str, dict[str, int]] = {"tracking": {}, "status": {}, "outcome": {}}
-    for *words, number in await connection.execute(select(*_STATE, func.sum(_TASKS.c.number)).group_by(*_STATE)):
+    for *words, number in await connection.execute(select(*_STATE, func.sum(TASK_COUNTS.c.number)).group_by(*_STATE)):
         for of_kind, word in zip(counts.values(), words, strict=True):
             if word is not None and number:
                 of_kind[word] = of_kind.get(word, 0) + int(number)
@@ -41,10 +39,12 @@ async def draw_together(connection: Connection, *, above: int, limit: int) -> in
 
     Whoever reads meanwhile sees either these or those.
     """
-    if (await connection.execute(select(func.count()).select_from(_TASKS))).scalar_one() <= above:
+    if (await connection.execute(select(func.count()).select_from(TASK_COUNTS))).scalar_one() <= above:
         return 0
-    oldest = select(_TASKS.c.id).order_by(_TASKS.c.id).limit(limit)
-    gone = await connection.execute(delete(_TASKS).where(_TASKS.c.id.in_(oldest)).returning(*_STATE, _TASKS.c.number))
+    oldest = select(TASK_COUNTS.c.id).order_by(TASK_COUNTS.c.id).limit(limit)
+    gone = await connection.execute(
+        delete(TASK_COUNTS).where(TASK_COUNTS.c.id.in_(oldest)).returning(*_STATE, TASK_COUNTS.c.number)
+    )
     sums: dict[tuple[str, str, str | None], int] = {}
     went = 0
     for tracking, status, outcome, number in gone:
@@ -56,7 +56,7 @@ async def draw_together(connection: Connection, *, above: int, limit: int) -> in
         if number
     ]
     if rows:
-        await connection.execute(insert(_TASKS), rows)
+        await connection.execute(insert(TASK_COUNTS), rows)
     return went
 
 
@@ -68,8 +68,8 @@ async def add_calls(connection: Connection, calls: Calls) -> None:
         for (app_id, at, urgency), number in sorted(calls.items())
     ]
     if rows:
-        statement = upsert(connection)(_CALLS)
-        more = {"number": _CALLS.c.number + statement.excluded.number}
+        statement = upsert(connection)(CALL_COUNTS)
+        more = {"number": CALL_COUNTS.c.number + statement.excluded.number}
         key = ["app_id", "at", "urgency"]
         await connection.execute(statement.on_conflict_do_update(index_elements=key, set_=more), rows)
 
@@ -77,13 +77,13 @@ async def add_calls(connection: Connection, calls: Calls) -> None:
 async def calls(connection: Connection, app_id: int, *, since: datetime, until: datetime) -> dict[Urgency, int]:
     """How many an app made in this time, by class; both ends are beginnings of steps."""
     statement = (
-        select(_CALLS.c.urgency, func.sum(_CALLS.c.number))
-        .where(_CALLS.c.app_id == app_id, _CALLS.c.at >= since, _CALLS.c.at < until)
-        .group_by(_CALLS.c.urgency)
+        select(CALL_COUNTS.c.urgency, func.sum(CALL_COUNTS.c.number))
+        .where(CALL_COUNTS.c.app_id == app_id, CALL_COUNTS.c.at >= since, CALL_COUNTS.c.at < until)
+        .group_by(CALL_COUNTS.c.urgency)
     )
     return {Urgency(row[0]): int(row[1]) for row in await connection.execute(statement)}
 
 
 async def forget_calls(connection: Connection, *, before: datetime) -> None:
     """Remove the counts of steps that began before then."""
-    await connection.execute(delete(_CALLS).where(_CALLS.c.at < before))
+    await connection.execute(delete(CALL_COUNTS).where(CALL_COUNTS.c.at < before))

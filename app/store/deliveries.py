@@ -10,26 +10,26 @@ from typing import Any
 from sqlalchemy import and_, bindparam, exists, func, insert, not_, or_, select, update
 
 from app.core.deliveries import LEASE, Attempt, DeliveryStatus, Subscription, Verdict
-from app.store.bell import DELIVERIES, ring
+from app.store import bell
 from app.store.engine import Connection
 from app.store.many import put_rows
-from app.store.models import table_of
-from app.store.models_webhooks import AttemptRow, DeliveryRow, SubscriptionRow
 from app.store.subscriptions import to_subscription
+from app.store.tables_webhooks import ATTEMPTS, DELIVERIES, SUBSCRIPTIONS
 
-_ROWS, _ATTEMPTS, _SUBSCRIPTIONS = table_of(DeliveryRow), table_of(AttemptRow), table_of(SubscriptionRow)
+_ROW = DELIVERIES.c
+
 PENDING = DeliveryStatus.PENDING.value
 
 
 def due(connection: Connection) -> None:
     """Deliveries of this transaction are due now: whoever sends them looks again after the commit."""
-    ring(connection, DELIVERIES)
+    bell.ring(connection, bell.DELIVERIES)
 
 
 async def queue(connection: Connection, wanted: Iterable[tuple[str, dict[str, Any]]]) -> None:
     """Queue events (each a row with its ``seq``), each for the subscription of this id."""
     rows = [_row(subscription_id, event, at=event["occurred_at"], behind=False) for subscription_id, event in wanted]
-    await put_rows(connection, _ROWS, rows)
+    await put_rows(connection, DELIVERIES, rows)
     due(connection)
 
 
@@ -106,67 +106,67 @@ async def claim(
     return [Claim(*row) for row in sorted(rows, key=lambda row: row.event_seq)]
 
 
-_EARLIER = _ROWS.alias("earlier")
+_EARLIER = DELIVERIES.alias("earlier")
 _ITS_TURN = not_(
     and_(
-        _ROWS.c.fresh,
+        _ROW.fresh,
         exists().where(
             _EARLIER.c.fresh,
-            _EARLIER.c.subscription_id == _ROWS.c.subscription_id,
-            _EARLIER.c.task_id == _ROWS.c.task_id,
-            _EARLIER.c.event_seq < _ROWS.c.event_seq,
-            _EARLIER.c.behind == _ROWS.c.behind,
+            _EARLIER.c.subscription_id == _ROW.subscription_id,
+            _EARLIER.c.task_id == _ROW.task_id,
+            _EARLIER.c.event_seq < _ROW.event_seq,
+            _EARLIER.c.behind == _ROW.behind,
         ),
     )
 )
-_IS_DUE = and_(_ROWS.c.next_attempt_at.is_not(None), _ROWS.c.next_attempt_at <= bindparam("now"))
+_IS_DUE = and_(_ROW.next_attempt_at.is_not(None), _ROW.next_attempt_at <= bindparam("now"))
 _DUE = (
-    select(_ROWS.c.id)
-    .where(_ROWS.c.subscription_id == bindparam("to"), _ROWS.c.behind == bindparam("behind_"), _IS_DUE, _ITS_TURN)
-    .order_by(_ROWS.c.next_attempt_at, _ROWS.c.event_seq)
+    select(_ROW.id)
+    .where(_ROW.subscription_id == bindparam("to"), _ROW.behind == bindparam("behind_"), _IS_DUE, _ITS_TURN)
+    .order_by(_ROW.next_attempt_at, _ROW.event_seq)
     .limit(bindparam("most"))
-    .with_for_update(of=_ROWS, skip_locked=True)
+    .with_for_update(of=DELIVERIES, skip_locked=True)
     .cte("due")
 )
 _CLAIM = (
-    update(_ROWS)
-    .where(_ROWS.c.id.in_(select(_DUE.c.id)))
-    .values(next_attempt_at=bindparam("until"), claimed=True, claim_no=_ROWS.c.claim_no + 1)
+    update(DELIVERIES)
+    .where(_ROW.id.in_(select(_DUE.c.id)))
+    .values(next_attempt_at=bindparam("until"), claimed=True, claim_no=_ROW.claim_no + 1)
     .returning(
-        _ROWS.c.id,
-        _ROWS.c.subscription_id,
-        _ROWS.c.event_seq,
-        _ROWS.c.event_id,
-        _ROWS.c.type,
-        _ROWS.c.task_id,
-        _ROWS.c.tries,
-        _ROWS.c.claim_no,
+        _ROW.id,
+        _ROW.subscription_id,
+        _ROW.event_seq,
+        _ROW.event_id,
+        _ROW.type,
+        _ROW.task_id,
+        _ROW.tries,
+        _ROW.claim_no,
     )
 )
-_OF_IT = _ROWS.c.subscription_id == _SUBSCRIPTIONS.c.subscription_id
-_LIVE = exists().where(_OF_IT, not_(_ROWS.c.behind), _IS_DUE)
-_BEHIND = exists().where(_OF_IT, _ROWS.c.behind, _IS_DUE)
-_ENABLED = _SUBSCRIPTIONS.c.disabled_at.is_(None)
+_OF_IT = _ROW.subscription_id == SUBSCRIPTIONS.c.subscription_id
+_LIVE = exists().where(_OF_IT, not_(_ROW.behind), _IS_DUE)
+_BEHIND = exists().where(_OF_IT, _ROW.behind, _IS_DUE)
+_ENABLED = SUBSCRIPTIONS.c.disabled_at.is_(None)
 _READY = (
-    select(_SUBSCRIPTIONS, _LIVE.label("live"), _BEHIND.label("behind"))
+    select(SUBSCRIPTIONS, _LIVE.label("live"), _BEHIND.label("behind"))
     .where(
         or_(
             and_(_ENABLED, or_(_LIVE, _BEHIND)),
-            _SUBSCRIPTIONS.c.subscription_id.in_(bindparam("also", expanding=True)),
+            SUBSCRIPTIONS.c.subscription_id.in_(bindparam("also", expanding=True)),
         )
     )
-    .order_by(_SUBSCRIPTIONS.c.subscription_id)
-    .with_for_update(of=_SUBSCRIPTIONS)
+    .order_by(SUBSCRIPTIONS.c.subscription_id)
+    .with_for_update(of=SUBSCRIPTIONS)
 )
-_ANY_DUE = select(_SUBSCRIPTIONS.c.subscription_id).where(_ENABLED, or_(_LIVE, _BEHIND)).limit(1)
+_ANY_DUE = select(SUBSCRIPTIONS.c.subscription_id).where(_ENABLED, or_(_LIVE, _BEHIND)).limit(1)
 _IN_FLIGHT = (
-    select(_ROWS.c.subscription_id, func.count().label("number"))
+    select(_ROW.subscription_id, func.count().label("number"))
     .where(
-        _ROWS.c.claimed,
-        _ROWS.c.next_attempt_at > bindparam("now"),
-        _ROWS.c.subscription_id.in_(bindparam("ids", expanding=True)),
+        _ROW.claimed,
+        _ROW.next_attempt_at > bindparam("now"),
+        _ROW.subscription_id.in_(bindparam("ids", expanding=True)),
     )
-    .group_by(_ROWS.c.subscription_id)
+    .group_by(_ROW.subscription_id)
 )
 
 
@@ -188,7 +188,7 @@ async def add_attempts(connection: Connection, made: Sequence[tuple[int, Attempt
     )
 
 
-_ADD_ATTEMPTS = insert(_ATTEMPTS)
+_ADD_ATTEMPTS = insert(ATTEMPTS)
 
 
 async def settle(connection: Connection, judged: Sequence[tuple[Claim, Verdict]]) -> list[Claim]:
@@ -215,8 +215,8 @@ def _settled(claim: Claim, verdict: Verdict) -> dict[str, Any]:
 
 
 _SETTLE = (
-    update(_ROWS)
-    .where(_ROWS.c.id == bindparam("claimed_id"), _ROWS.c.claim_no == bindparam("claimed_no"))
+    update(DELIVERIES)
+    .where(_ROW.id == bindparam("claimed_id"), _ROW.claim_no == bindparam("claimed_no"))
     .values(
         status=bindparam("new_status"),
         next_attempt_at=bindparam("new_at"),
@@ -225,4 +225,4 @@ _SETTLE = (
         claimed=False,
     )
 )
-_SETTLE_RETURNING = _SETTLE.returning(_ROWS.c.id)
+_SETTLE_RETURNING = _SETTLE.returning(_ROW.id)

@@ -16,11 +16,10 @@ from app.store.deliveries import PENDING, _row, due
 from app.store.engine import Connection
 from app.store.events import StoredEvent
 from app.store.many import upsert
-from app.store.models import table_of
-from app.store.models_webhooks import AttemptRow, DeliveryRow
 from app.store.pages import KEPT, ListingById, Page, Wanted
+from app.store.tables_webhooks import ATTEMPTS, DELIVERIES
 
-_ROWS, _ATTEMPTS = table_of(DeliveryRow), table_of(AttemptRow)
+_ROW = DELIVERIES.c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +62,15 @@ class Outbox:
 
 async def outbox(connection: Connection, *, since: datetime) -> Outbox:
     """How the deliveries stand."""
-    row = _ROWS.c
-    waiting = select(row.created_at).where(row.next_attempt_at.is_not(None)).limit(COUNTED).subquery()
+    waiting = select(_ROW.created_at).where(_ROW.next_attempt_at.is_not(None)).limit(COUNTED).subquery()
     pending, oldest = (await connection.execute(select(func.count(), func.min(waiting.c.created_at)))).one()
-    failed = row.status == DeliveryStatus.FAILED.value
-    given_up = select(func.count()).where(row.created_at > since, failed)
+    failed = _ROW.status == DeliveryStatus.FAILED.value
+    given_up = select(func.count()).where(_ROW.created_at > since, failed)
     return Outbox(pending=pending, oldest=oldest, failed=(await connection.execute(given_up)).scalar_one())
 
 
 _GIVEN_UP = (DeliveryStatus.FAILED.value, DeliveryStatus.CANCELLED.value)
-_SHOWN = [getattr(_ROWS.c, name) for name in Delivery.__dataclass_fields__ if name != "attempts"]
+_SHOWN = [_ROW[name] for name in Delivery.__dataclass_fields__ if name != "attempts"]
 
 
 async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | None, limit: int) -> Page[Delivery]:
@@ -83,32 +81,31 @@ async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | 
 
 @lru_cache(KEPT)
 def _listing(wanted: DeliveryFilter) -> ListingById:
-    row = _ROWS.c
     # Word for word as the indexes have it.
-    given_up: list[ColumnElement[bool]] = [row.status.in_(literal_column(f"'{one}'") for one in _GIVEN_UP)]
+    given_up: list[ColumnElement[bool]] = [_ROW.status.in_(literal_column(f"'{one}'") for one in _GIVEN_UP)]
     found_by: list[list[ColumnElement[bool]]] = [
-        [row.next_attempt_at.is_not(None)] if wanted.status == (PENDING,) else [],
+        [_ROW.next_attempt_at.is_not(None)] if wanted.status == (PENDING,) else [],
         given_up if wanted.status and set(wanted.status) <= set(_GIVEN_UP) else [],
     ]
     checks: list[ColumnElement[bool]] = []
     if wanted.status:
-        checks.append(row.status.in_(wanted.status))
+        checks.append(_ROW.status.in_(wanted.status))
     if wanted.type:
-        checks.append(row.type.in_(wanted.type))
+        checks.append(_ROW.type.in_(wanted.type))
     if wanted.created_after is not None:
-        checks.append(row.created_at > wanted.created_after)
+        checks.append(_ROW.created_at > wanted.created_after)
     if wanted.created_before is not None:
-        checks.append(row.created_at < wanted.created_before)
-    lead = (row.subscription_id, wanted.subscription_id) if wanted.subscription_id is not None else None
+        checks.append(_ROW.created_at < wanted.created_before)
+    lead = (_ROW.subscription_id, wanted.subscription_id) if wanted.subscription_id is not None else None
     return ListingById(
         select(*_SHOWN),
         Wanted(
             lead=lead,
             checks=checks,
-            sources=[select(row.id).where(*one) for one in found_by if one],
+            sources=[select(_ROW.id).where(*one) for one in found_by if one],
         ),
-        id_=row.id,
-        at=row.created_at,
+        id_=_ROW.id,
+        at=_ROW.created_at,
         after=wanted.created_after,
         before=wanted.created_before,
     )
@@ -116,14 +113,14 @@ def _listing(wanted: DeliveryFilter) -> ListingById:
 
 async def find(connection: Connection, subscription_id: str, id_: int) -> Delivery | None:
     """One of a subscription's deliveries."""
-    statement = select(*_SHOWN).where(_ROWS.c.id == id_, _ROWS.c.subscription_id == subscription_id)
+    statement = select(*_SHOWN).where(_ROW.id == id_, _ROW.subscription_id == subscription_id)
     found = await _with_attempts(connection, (await connection.execute(statement)).mappings().all())
     return found[0] if found else None
 
 
 async def _with_attempts(connection: Connection, rows: Sequence[Any]) -> list[Delivery]:
     found = {row["id"]: Delivery(**row) for row in rows}
-    statement = select(_ATTEMPTS).where(_ATTEMPTS.c.delivery_id.in_(list(found))).order_by(_ATTEMPTS.c.id)
+    statement = select(ATTEMPTS).where(ATTEMPTS.c.delivery_id.in_(list(found))).order_by(ATTEMPTS.c.id)
     for row in await connection.execute(statement) if found else ():
         attempt = Attempt(row.at, row.status_code, row.duration_ms, row.error, row.response_excerpt)
         found[row.delivery_id].attempts.append(attempt)
@@ -132,22 +129,22 @@ async def _with_attempts(connection: Connection, rows: Sequence[Any]) -> list[De
 
 async def cancel(connection: Connection, subscription_id: str) -> None:
     """Nothing that waits for this subscription is sent any more."""
-    waiting = (_ROWS.c.subscription_id == subscription_id, _ROWS.c.next_attempt_at.is_not(None))
+    waiting = (_ROW.subscription_id == subscription_id, _ROW.next_attempt_at.is_not(None))
     over = {"status": DeliveryStatus.CANCELLED.value, "next_attempt_at": None, "fresh": False, "claimed": False}
-    await connection.execute(update(_ROWS).where(*waiting).values(**over, claim_no=_ROWS.c.claim_no + 1))
+    await connection.execute(update(DELIVERIES).where(*waiting).values(**over, claim_no=_ROW.claim_no + 1))
 
 
 async def redeliver(connection: Connection, id_: int, *, now: datetime) -> None:
     """Send it at once, whatever became of it, and begin its schedule anew; nothing waits behind it."""
     again = {"status": PENDING, "next_attempt_at": now, "fresh": False, "behind": False, "claimed": False, "tries": 0}
-    await connection.execute(update(_ROWS).where(_ROWS.c.id == id_).values(**again, claim_no=_ROWS.c.claim_no + 1))
+    await connection.execute(update(DELIVERIES).where(_ROW.id == id_).values(**again, claim_no=_ROW.claim_no + 1))
     due(connection)
 
 
 async def statuses(connection: Connection, subscription_id: str, seqs: Sequence[int]) -> dict[int, str]:
     """Of these events, those that have a delivery to this subscription, and how it stands."""
-    statement = select(_ROWS.c.event_seq, _ROWS.c.status).where(
-        _ROWS.c.subscription_id == subscription_id, _ROWS.c.event_seq.in_(seqs)
+    statement = select(_ROW.event_seq, _ROW.status).where(
+        _ROW.subscription_id == subscription_id, _ROW.event_seq.in_(seqs)
     )
     return {row.event_seq: row.status for row in await connection.execute(statement)}
 
@@ -168,12 +165,12 @@ async def replay(
     if not rows:
         return 0
     again = ("status", "next_attempt_at", "fresh", "behind", "claimed", "tries")
-    statement = upsert(connection)(_ROWS)
+    statement = upsert(connection)(DELIVERIES)
     statement = statement.on_conflict_do_update(
         index_elements=["subscription_id", "event_seq"],
-        set_={name: statement.excluded[name] for name in again} | {"claim_no": _ROWS.c.claim_no + 1},
-        where=or_(*(_ROWS.c.status == one for one in over)),  # IN would be expanded, and many rows forbid that
-    ).returning(_ROWS.c.id)
+        set_={name: statement.excluded[name] for name in again} | {"claim_no": _ROW.claim_no + 1},
+        where=or_(*(_ROW.status == one for one in over)),  # IN would be expanded, and many rows forbid that
+    ).returning(_ROW.id)
     queued = (await connection.execute(statement, rows)).all()
     due(connection)
     return len(queued)

@@ -13,14 +13,11 @@ from sqlalchemy import BigInteger, Integer, Text, bindparam, cast, select, updat
 
 from app.core.deliveries import EVENT_TYPES
 from app.core.public import Event, event_json
-from app.store import deliveries, subscriptions
-from app.store.bell import EVENTS, ring
+from app.store import bell, deliveries, subscriptions
 from app.store.engine import Connection
 from app.store.kept import Kept
 from app.store.many import add_rows, put_rows
-from app.store.models import EventRow, table_of
-
-_EVENTS = table_of(EventRow)
+from app.store.tables import EVENTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +74,17 @@ async def add(
     wanted = [(one["id"], to) for one in told for to, what in listening if what.matches(*_about(one, labels))]
     if not events:
         return
-    ring(connection, EVENTS)
+    bell.ring(connection, bell.EVENTS)
     if not wanted:
-        await put_rows(connection, _EVENTS, events)
+        await put_rows(connection, EVENTS, events)
         return
-    stored = {row["id"]: row["seq"] for row in await add_rows(connection, _EVENTS, events, _telling_places)}
+    stored = {row["id"]: row["seq"] for row in await add_rows(connection, EVENTS, events, _telling_places)}
     by_id = {one["id"]: one for one in told}
     await deliveries.queue(connection, [(to, by_id[id_] | {"seq": stored[id_]}) for id_, to in wanted])
 
 
 def _telling_places(statement: Any) -> Any:
-    return statement.returning(_EVENTS.c.id, _EVENTS.c.seq)
+    return statement.returning(EVENTS.c.id, EVENTS.c.seq)
 
 
 def _about(event: dict[str, Any], labels: Mapping[str, str] | None) -> tuple[str, int | None, Mapping[str, str]]:
@@ -125,19 +122,19 @@ async def history(connection: Connection, task_id: str, *, after: int, limit: in
 
 
 _HISTORY = Kept(
-    select(*stored(_EVENTS.c))
+    select(*stored(EVENTS.c))
     .where(
-        _EVENTS.c.task_id == bindparam("its_task", None, _EVENTS.c.task_id.type),
-        _EVENTS.c.seq > bindparam("behind", None, BigInteger),
+        EVENTS.c.task_id == bindparam("its_task", None, EVENTS.c.task_id.type),
+        EVENTS.c.seq > bindparam("behind", None, BigInteger),
     )
-    .order_by(_EVENTS.c.seq)
+    .order_by(EVENTS.c.seq)
     .limit(bindparam("at_most", None, Integer))
 )
 
 
 async def erase(connection: Connection, task_id: str) -> None:
     """Empty the contents of a task's events; that they happened stays."""
-    await connection.execute(update(_EVENTS).where(_EVENTS.c.task_id == task_id).values(data={}))
+    await connection.execute(update(EVENTS).where(EVENTS.c.task_id == task_id).values(data={}))
 
 
 async def find(connection: Connection, seqs: Sequence[int]) -> dict[int, StoredEvent]:
@@ -146,7 +143,7 @@ async def find(connection: Connection, seqs: Sequence[int]) -> dict[int, StoredE
     return {row.seq: StoredEvent(**row._mapping) for row in rows}
 
 
-_FIND = select(*stored(_EVENTS.c)).where(_EVENTS.c.seq.in_(bindparam("seqs", expanding=True)))
+_FIND = select(*stored(EVENTS.c)).where(EVENTS.c.seq.in_(bindparam("seqs", expanding=True)))
 
 
 async def between(
@@ -154,12 +151,12 @@ async def between(
 ) -> list[StoredEvent]:
     """Events of these types that occurred from ``since`` on, and before ``until``, by ``seq``."""
     statement = (
-        select(*stored(_EVENTS.c))
-        .where(_EVENTS.c.seq > after, _EVENTS.c.type.in_(types))
-        .where(_EVENTS.c.occurred_at >= since)
-        .order_by(_EVENTS.c.seq)
+        select(*stored(EVENTS.c))
+        .where(EVENTS.c.seq > after, EVENTS.c.type.in_(types))
+        .where(EVENTS.c.occurred_at >= since)
+        .order_by(EVENTS.c.seq)
         .limit(limit)
     )
     if until is not None:
-        statement = statement.where(_EVENTS.c.occurred_at < until)
+        statement = statement.where(EVENTS.c.occurred_at < until)
     return [StoredEvent(**row._mapping) for row in await connection.execute(statement)]

@@ -38,8 +38,8 @@ from app.store.engine import Connection
 from app.store.events import StoredEvent, stored
 from app.store.kept import Kept
 from app.store.many import upsert
-from app.store.models import EventRow, LostPositionsRow, TaskRow, table_of
 from app.store.pages import KEPT
+from app.store.tables import EVENTS, LOST_POSITIONS, TASKS
 
 SCANNED = 2000
 """Events one page looks at, at most, where no index finds those that are wanted."""
@@ -52,9 +52,10 @@ DELETED = "task.deleted"
 PURGED = -1
 """``lost_positions.after`` of what was purged."""
 
-_EVENTS, _LOST = table_of(EventRow), table_of(LostPositionsRow)
-_EVENT = _EVENTS.c
-_PURGED_UP_TO = func.coalesce(select(_LOST.c.before).where(_LOST.c.after == PURGED).scalar_subquery(), 0)
+_EVENT = EVENTS.c
+_PURGED_UP_TO = func.coalesce(
+    select(LOST_POSITIONS.c.before).where(LOST_POSITIONS.c.after == PURGED).scalar_subquery(), 0
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +116,7 @@ async def is_lost(connection: Connection, position: int) -> bool:
 
 _POSITION = bindparam("position", None, BigInteger)
 _LOSS: Any = select(
-    exists().where(_LOST.c.after < _POSITION, _LOST.c.before > _POSITION).label("around"),
+    exists().where(LOST_POSITIONS.c.after < _POSITION, LOST_POSITIONS.c.before > _POSITION).label("around"),
     # All that is visible counts: a writer between its first two steps can move the mark back behind a given position.
     func.coalesce(select(func.max(_EVENT.seq)).scalar_subquery(), 0).label("newest"),
     _PURGED_UP_TO.label("purged"),
@@ -142,7 +143,7 @@ async def page(connection: Connection, after: int, wanted: FeedFilter, limit: in
 def _wanted(wanted: FeedFilter) -> Kept:
     at_most = bindparam("at_most", None, Integer)
     if not wanted.task_id:
-        row = _walked(_EVENTS).c
+        row = _walked(EVENTS).c
         # In the order of the walk: told so, SQLite would sort once more, and so look at all.
         return Kept(select(*stored(row)).where(*_conditions(wanted, row)).limit(at_most))
     # By the index of tasks alone: left a choice, PostgreSQL's plan for any position walks the feed in search of them.
@@ -222,9 +223,8 @@ async def purge(connection: Connection, *, before: datetime, limit: int) -> int:
     rows = (await connection.execute(oldest.order_by(_EVENT.seq).limit(limit))).all()
     old = [row.seq for row in takewhile(lambda row: row.occurred_at < before, rows)]
     if old:
-        tasks = table_of(TaskRow)
-        is_kept = holds(select(tasks.c.task_id).where(tasks.c.task_id == _EVENT.task_id))
-        await connection.execute(delete(_EVENTS).where(_EVENT.seq > start, _EVENT.seq <= old[-1], ~is_kept))
+        is_kept = holds(select(TASKS.c.task_id).where(TASKS.c.task_id == _EVENT.task_id))
+        await connection.execute(delete(EVENTS).where(_EVENT.seq > start, _EVENT.seq <= old[-1], ~is_kept))
         await mark_purged(connection, old[-1])
     return len(old)
 
@@ -232,15 +232,15 @@ async def purge(connection: Connection, *, before: datetime, limit: int) -> int:
 async def purge_history(connection: Connection, task_ids: Sequence[str]) -> None:
     """Delete what `purge` left of tasks that are going; what still stands in the feed goes when its time comes."""
     start = await _hold_purged(connection)
-    await connection.execute(delete(_EVENTS).where(_EVENT.task_id.in_(task_ids), _EVENT.seq <= start))
+    await connection.execute(delete(EVENTS).where(_EVENT.task_id.in_(task_ids), _EVENT.seq <= start))
 
 
 async def _hold_purged(connection: Connection) -> int:
     """Up to where the feed was purged. Until the commit nobody else purges: an event that is left for the sake of its
     task must not meet the moment in which the task goes."""
-    row = upsert(connection)(_LOST).values(after=PURGED, before=0).on_conflict_do_nothing()
+    row = upsert(connection)(LOST_POSITIONS).values(after=PURGED, before=0).on_conflict_do_nothing()
     await connection.execute(row)
-    held = select(_LOST.c.before).where(_LOST.c.after == PURGED).with_for_update()
+    held = select(LOST_POSITIONS.c.before).where(LOST_POSITIONS.c.after == PURGED).with_for_update()
     start: int = (await connection.execute(held)).scalar_one()
     return start
 
@@ -264,6 +264,6 @@ async def jump(connection: Connection) -> None:
 
 
 async def _lose(connection: Connection, after: int, before: int) -> None:
-    statement = upsert(connection)(_LOST).values(after=after, before=before)
-    wider = {"before": case((_LOST.c.before < before, before), else_=_LOST.c.before)}
-    await connection.execute(statement.on_conflict_do_update(index_elements=[_LOST.c.after], set_=wider))
+    statement = upsert(connection)(LOST_POSITIONS).values(after=after, before=before)
+    wider = {"before": case((LOST_POSITIONS.c.before < before, before), else_=LOST_POSITIONS.c.before)}
+    await connection.execute(statement.on_conflict_do_update(index_elements=[LOST_POSITIONS.c.after], set_=wider))

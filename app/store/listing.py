@@ -15,12 +15,11 @@ from app.core.recording import File, Status, Whose
 from app.store.checks import holds, shows_label
 from app.store.engine import Connection
 from app.store.kept import Kept
-from app.store.models import FileRow, LabelRow, TaskRow, table_of
 from app.store.pages import KEPT, OUT_OF_STEP, Listing, Page, Wanted
 from app.store.rows import STAMP_COLUMNS, Stamp, to_file
+from app.store.tables import FILES, LABELS, TASKS
 
-_TASKS, _FILES = table_of(TaskRow), table_of(FileRow)
-_TASK, _FILE, _LABEL = _TASKS.c, _FILES.c, table_of(LabelRow).c
+_TASK, _FILE, _LABEL = TASKS.c, FILES.c, LABELS.c
 
 TaskOrder = Literal["registered_at", "updated_at"]
 
@@ -216,7 +215,7 @@ def _to_file(row: Mapping[str, Any]) -> tuple[Whose, File]:
 _ITS_TASK = {
     name: select(_TASK[name]).where(_TASK.task_id == _FILE.task_id).scalar_subquery() for name in ("app_id", "room_id")
 }
-_FILES_SHOWN = select(_FILES, *(value.label(name) for name, value in _ITS_TASK.items()))
+_FILES_SHOWN = select(FILES, *(value.label(name) for name, value in _ITS_TASK.items()))
 
 
 @lru_cache(KEPT)
@@ -246,7 +245,7 @@ def _files_wanted(wanted: FileFilter) -> Wanted:
     keys = select(row.task_id, row.file_id)
     sources = [keys.where(*conditions) for conditions in found_by if conditions]
     if wanted.room_id is not None:
-        sources.append(keys.join(_TASKS, _TASK.task_id == row.task_id).where(_TASK.room_id == wanted.room_id))
+        sources.append(keys.join(TASKS, _TASK.task_id == row.task_id).where(_TASK.room_id == wanted.room_id))
     return Wanted(
         lead=lead,
         low=wanted.updated_after,

@@ -15,9 +15,8 @@ from app.core.recording import Outcome, Status
 from app.store.callbacks import ACCEPTED
 from app.store.checks import holds
 from app.store.engine import Connection
-from app.store.models import CallbackRow, TaskRow, table_of
+from app.store.tables import CALLBACKS, TASKS
 
-_TASKS, _CALLBACKS = table_of(TaskRow), table_of(CallbackRow)
 _ENDED = [status.value for status in Status if status.ended]
 _WITHOUT_FILES = (Outcome.NO_FILES, Outcome.UNRESOLVED)
 
@@ -41,12 +40,12 @@ def _postgresql_text(element: Any, compiler: Any, **kw: Any) -> str:
 
 async def count(connection: Connection, *, since: datetime, digits: int) -> list[tuple[str, str, int]]:
     """How many tasks closed since then, by the first ``digits`` characters of the time in UTC, and by outcome."""
-    return await _count(connection, _TASKS.c.closed_at, _TASKS.c.outcome, since=since, digits=digits)
+    return await _count(connection, TASKS.c.closed_at, TASKS.c.outcome, since=since, digits=digits)
 
 
 async def count_callbacks(connection: Connection, *, since: datetime, digits: int) -> list[tuple[str, str, int]]:
     """How many callbacks came since then, by the first ``digits`` characters of the time in UTC, and by verdict."""
-    return await _count(connection, _CALLBACKS.c.received_at, _CALLBACKS.c.verdict, since=since, digits=digits)
+    return await _count(connection, CALLBACKS.c.received_at, CALLBACKS.c.verdict, since=since, digits=digits)
 
 
 async def _count(
@@ -70,7 +69,7 @@ async def endings(
 
     ``ends`` and ``uploads``: the callbacks that tell of an end, and of the files, by the provider's numbers.
     """
-    row = _TASKS.c
+    row = TASKS.c
     newest = (
         select(
             row.app_id, row.registered_at, row.ended_at, row.end_first_asked_at, row.outcome,
@@ -95,6 +94,6 @@ async def endings(
 
 
 def _called(events: Collection[int]) -> ColumnElement[bool]:
-    row = _CALLBACKS.c
-    of_task = select(row.task_id).where(row.task_id == _TASKS.c.task_id)
-    return holds(of_task, row.app_id == _TASKS.c.app_id, row.verdict == ACCEPTED, row.event_type.in_(events))
+    row = CALLBACKS.c
+    of_task = select(row.task_id).where(row.task_id == TASKS.c.task_id)
+    return holds(of_task, row.app_id == TASKS.c.app_id, row.verdict == ACCEPTED, row.event_type.in_(events))

@@ -27,13 +27,10 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.core.recording import Task
 from app.core.schedule import EARLY, Plan, Urgency
-from app.store.bell import POLLS as POLLS_DUE
-from app.store.bell import ring
+from app.store import bell
 from app.store.engine import Connection
 from app.store.many import put_rows, unless_there
-from app.store.models import PollRow, TaskRow, table_of
-
-POLLS, _TASKS = table_of(PollRow), table_of(TaskRow)
+from app.store.tables import POLLS, TASKS
 
 CLAIM_LEASE = timedelta(seconds=30)
 """How long a claimed task stays with its process; longer than a call and its recording."""
@@ -164,7 +161,7 @@ async def add(connection: Connection, polls: Sequence[NewPoll], urgency: Urgency
     ]
     if rows:
         await put_rows(connection, POLLS, rows, unless_there)
-        ring(connection, POLLS_DUE)
+        bell.ring(connection, bell.POLLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +188,7 @@ async def hurry(connection: Connection, tasks: Sequence[Hurry], urgency: Urgency
     ]
     if rows:
         await put_rows(connection, POLLS, rows, _or_hurry)
-        ring(connection, POLLS_DUE)
+        bell.ring(connection, bell.POLLS)
 
 
 def _or_hurry(statement: Any) -> Any:
@@ -251,11 +248,11 @@ async def without_app(
     connection: Connection, app_ids: Sequence[int], code: str, *, now: datetime, limit: int
 ) -> list[str]:
     """Queued tasks of other apps that are not yet marked with this error code, or whose window has closed."""
-    unmarked = or_(_TASKS.c.last_error["code"].as_string().is_(None), _TASKS.c.last_error["code"].as_string() != code)
+    unmarked = or_(TASKS.c.last_error["code"].as_string().is_(None), TASKS.c.last_error["code"].as_string() != code)
     statement = (
         select(POLLS.c.task_id)
-        .join(_TASKS, _TASKS.c.task_id == POLLS.c.task_id)
-        .where(_other_than(sorted(app_ids)), or_(unmarked, _TASKS.c.query_deadline <= now))
+        .join(TASKS, TASKS.c.task_id == POLLS.c.task_id)
+        .where(_other_than(sorted(app_ids)), or_(unmarked, TASKS.c.query_deadline <= now))
         .limit(limit)
     )
     return list((await connection.execute(statement)).scalars())

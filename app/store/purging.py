@@ -12,15 +12,12 @@ from app.store import feed
 from app.store.checks import holds
 from app.store.engine import Connection
 from app.store.many import upsert
-from app.store.models import CallbackRow, EventRow, TaskRow, TombstoneRow, table_of
-from app.store.models_audit import AuditRow
-from app.store.models_webhooks import DeliveryRow
+from app.store.tables import CALLBACKS, EVENTS, TASKS, TOMBSTONES
+from app.store.tables_audit import AUDIT
+from app.store.tables_webhooks import DELIVERIES
 
-FILES = 2000
+MOST_FILES = 2000
 """Files that go with the tasks of one transaction, but for a single task that has more."""
-
-_TASKS, _CALLBACKS, _EVENTS, _TOMBSTONES = map(table_of, (TaskRow, CallbackRow, EventRow, TombstoneRow))
-_DELIVERIES, _AUDIT = map(table_of, (DeliveryRow, AuditRow))
 
 
 async def purge_tasks(connection: Connection, *, before: datetime, limit: int) -> int:
@@ -29,7 +26,7 @@ async def purge_tasks(connection: Connection, *, before: datetime, limit: int) -
     Each leaves a tombstone: registered again it goes on counting versions, as long as anybody can have read of it, and
     until its window closes nothing else brings it back.
     """
-    row = _TASKS.c
+    row = TASKS.c
     statement = (
         select(row.task_id, row.app_id, row.version, row.claim_no, row.query_deadline, row.file_counts)
         .where(row.closed_at < before, row.tracking != Tracking.ACTIVE.value)
@@ -41,10 +38,10 @@ async def purge_tasks(connection: Connection, *, before: datetime, limit: int) -
     if not found:
         return 0
     files = accumulate(sum(task.file_counts.values()) for task in found)
-    going = [task for task, so_far in zip(found, files, strict=True) if task is found[0] or so_far <= FILES]
+    going = [task for task, so_far in zip(found, files, strict=True) if task is found[0] or so_far <= MOST_FILES]
     task_ids = [task.task_id for task in going]
-    await connection.execute(delete(_TASKS).where(row.task_id.in_(task_ids)))
-    await connection.execute(delete(_CALLBACKS).where(_CALLBACKS.c.task_id.in_(task_ids)))
+    await connection.execute(delete(TASKS).where(row.task_id.in_(task_ids)))
+    await connection.execute(delete(CALLBACKS).where(CALLBACKS.c.task_id.in_(task_ids)))
     await feed.purge_history(connection, task_ids)
     tombstones = [
         {
@@ -56,7 +53,7 @@ async def purge_tasks(connection: Connection, *, before: datetime, limit: int) -
         }
         for task in going
     ]
-    await connection.execute(upsert(connection)(_TOMBSTONES).on_conflict_do_nothing(), tombstones)
+    await connection.execute(upsert(connection)(TOMBSTONES).on_conflict_do_nothing(), tombstones)
     return len(going)
 
 
@@ -65,35 +62,35 @@ async def purge_receipts(connection: Connection, *, before: datetime, limit: int
 
     Those about tasks that nobody registered have a time of their own: app.store.callbacks.forget.
     """
-    row = _CALLBACKS.c
-    its_task = select(_TASKS.c.task_id).where(_TASKS.c.task_id == row.task_id)
-    is_active = holds(its_task, _TASKS.c.tracking == Tracking.ACTIVE.value)
+    row = CALLBACKS.c
+    its_task = select(TASKS.c.task_id).where(TASKS.c.task_id == row.task_id)
+    is_active = holds(its_task, TASKS.c.tracking == Tracking.ACTIVE.value)
     old = select(row.id).where(row.received_at < before, row.forget_at.is_(None), ~is_active)
     old = old.order_by(row.received_at).limit(limit)
-    gone = await connection.execute(delete(_CALLBACKS).where(row.id.in_(old)).returning(row.id))
+    gone = await connection.execute(delete(CALLBACKS).where(row.id.in_(old)).returning(row.id))
     return len(gone.all())
 
 
 async def purge_deliveries(connection: Connection, *, before: datetime, limit: int) -> int:
     """Delete deliveries that were created before then, with their attempts; how many. One under way goes later."""
-    row = _DELIVERIES.c
+    row = DELIVERIES.c
     old = select(row.id).where(row.created_at < before, ~row.claimed).order_by(row.created_at).limit(limit)
-    gone = await connection.execute(delete(_DELIVERIES).where(row.id.in_(old)).returning(row.id))
+    gone = await connection.execute(delete(DELIVERIES).where(row.id.in_(old)).returning(row.id))
     return len(gone.all())
 
 
 async def purge_audit(connection: Connection, *, before: datetime, limit: int) -> int:
     """Delete audit lines that were written before then; how many."""
-    row = _AUDIT.c
+    row = AUDIT.c
     old = select(row.id).where(row.at < before).order_by(row.at).limit(limit)
-    gone = await connection.execute(delete(_AUDIT).where(row.id.in_(old)).returning(row.id))
+    gone = await connection.execute(delete(AUDIT).where(row.id.in_(old)).returning(row.id))
     return len(gone.all())
 
 
 async def purge_tombstones(connection: Connection, *, before: datetime, limit: int) -> int:
     """Delete tombstones that hold nobody back since then, and of whose tasks the feed no longer tells; how many."""
-    row = _TOMBSTONES.c
-    is_told_of = holds(select(_EVENTS.c.task_id).where(_EVENTS.c.task_id == row.task_id))
+    row = TOMBSTONES.c
+    is_told_of = holds(select(EVENTS.c.task_id).where(EVENTS.c.task_id == row.task_id))
     old = select(row.task_id).where(row.until < before, ~is_told_of).order_by(row.until).limit(limit)
-    gone = await connection.execute(delete(_TOMBSTONES).where(row.task_id.in_(old)).returning(row.task_id))
+    gone = await connection.execute(delete(TOMBSTONES).where(row.task_id.in_(old)).returning(row.task_id))
     return len(gone.all())

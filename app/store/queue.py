@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Integer, bindparam, case, exists, func, li
 from app.core.schedule import CLOSING_EDGES, Urgency
 from app.store.counts import COUNTED
 from app.store.engine import Connection
-from app.store.models import TaskRow, table_of
-from app.store.polls import OF_APP, POLLS, STORED, due, of_class
+from app.store.polls import OF_APP, STORED, due, of_class
+from app.store.tables import POLLS, TASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,11 @@ async def load(connection: Connection, app_id: int, *, now: datetime, vouched: b
     )
 
 
-_TASKS = table_of(TaskRow)
 _CLASSES: list[ColumnElement[int]] = [
     literal_column(str(int(urgency))) for urgency in (Urgency.ROUTINE, Urgency.PROMPT, Urgency.BATCH)
 ]
 _WAITING = select(POLLS.c.urgency, func.count()).where(OF_APP, POLLS.c.urgency.in_(_CLASSES)).group_by(POLLS.c.urgency)
-_SHOWN = exists().where(_TASKS.c.task_id == POLLS.c.task_id, _TASKS.c.status_code == POLLS.c.listed)
+_SHOWN = exists().where(TASKS.c.task_id == POLLS.c.task_id, TASKS.c.status_code == POLLS.c.listed)
 _NOT_VOUCHED = _WAITING.where(or_(~of_class(Urgency.ROUTINE), ~_SHOWN))
 _EDGES = [bindparam(f"edge_{number}", type_=POLLS.c.closes_at.type) for number in range(len(CLOSING_EDGES))]
 _CLOSING_BY_EDGE = select(

@@ -27,22 +27,21 @@ from app.core.recording import (
     Tracking,
 )
 from app.core.told import NOTHING_TOLD, CallbackEvent, LastCallback, Notice, Playlist, Told
-from app.store.models import PollRow, TaskRow, table_of
+from app.store.tables import POLLS, TASKS
 
 _SEEN = [field.name for field in fields(SeenFile)]
 _POLLING = ["last_polled_at", "poll_count", "consecutive_failures"]
 _PLAIN = [
     column.name
-    for column in TaskRow.__table__.columns
+    for column in TASKS.columns
     if column.name not in {*_POLLING, "last_error", "query_deadline", "labels", "file_counts", "told"}
 ]
 _PLAIN_OF, _PLAIN_FROM = attrgetter(*_PLAIN), itemgetter(*_PLAIN)
 beside_told = attrgetter(*(field.name for field in fields(Task) if field.name not in {"told", "files"}))
 """All of a task's row but what callbacks told, which most of them change alone."""
 
-_TASKS, _POLLS = table_of(TaskRow), table_of(PollRow)
-TASK_COLUMNS = (*_TASKS.columns, _POLLS.c.next_poll_at, _POLLS.c.listed)
-TASKS = _TASKS.outerjoin(_POLLS, _TASKS.c.task_id == _POLLS.c.task_id)
+TASK_COLUMNS = (*TASKS.columns, POLLS.c.next_poll_at, POLLS.c.listed)
+TASKS_AND_POLLS = TASKS.outerjoin(POLLS, TASKS.c.task_id == POLLS.c.task_id)
 
 
 class Stamp(NamedTuple):
@@ -80,12 +79,12 @@ def _postgresql_list(element: Any, compiler: Any, **kw: Any) -> str:
 
 
 STAMP_COLUMNS = (
-    _TASKS.c.task_id,
-    _TASKS.c.version,
+    TASKS.c.task_id,
+    TASKS.c.version,
     json_list(
-        *(_TASKS.c[name] for name in (*_TIMES, *_POLLING, "last_error", "told")),
+        *(TASKS.c[name] for name in (*_TIMES, *_POLLING, "last_error", "told")),
         # Not by a join: PostgreSQL might give up an order of an index for it, and sort a whole list for its first page.
-        select(_POLLS.c.next_poll_at).where(_POLLS.c.task_id == _TASKS.c.task_id).scalar_subquery(),
+        select(POLLS.c.next_poll_at).where(POLLS.c.task_id == TASKS.c.task_id).scalar_subquery(),
     ).label("rest"),
 )
 

@@ -13,14 +13,11 @@ from app.core.public import time_text
 from app.store.engine import Connection
 from app.store.kept import Kept
 from app.store.many import upsert
-from app.store.models import table_of
-from app.store.models_webhooks import SubscriptionRow
+from app.store.tables_webhooks import SUBSCRIPTIONS
 
-_ROWS = table_of(SubscriptionRow)
+_ROW = SUBSCRIPTIONS.c
 
-_LISTENING = Kept(
-    select(_ROWS.c.subscription_id, _ROWS.c.types, _ROWS.c.app_id, _ROWS.c.labels).where(_ROWS.c.disabled_at.is_(None))
-)
+_LISTENING = Kept(select(_ROW.subscription_id, _ROW.types, _ROW.app_id, _ROW.labels).where(_ROW.disabled_at.is_(None)))
 
 
 async def listening(connection: Connection) -> list[tuple[str, Wanted]]:
@@ -37,55 +34,55 @@ async def listening(connection: Connection) -> list[tuple[str, Wanted]]:
 
 async def add(connection: Connection, subscription: Subscription) -> bool:
     """Store a new one; False if the name is taken."""
-    statement = upsert(connection)(_ROWS).values(_values(subscription)).on_conflict_do_nothing()
-    return (await connection.execute(statement.returning(_ROWS.c.name))).first() is not None
+    statement = upsert(connection)(SUBSCRIPTIONS).values(_values(subscription)).on_conflict_do_nothing()
+    return (await connection.execute(statement.returning(_ROW.name))).first() is not None
 
 
 async def find(connection: Connection, subscription_id: str, *, lock: bool = False) -> Subscription | None:
     """One of them; ``lock`` keeps other writers off it until the commit."""
-    statement = select(_ROWS).where(_ROWS.c.subscription_id == subscription_id)
+    statement = select(SUBSCRIPTIONS).where(_ROW.subscription_id == subscription_id)
     row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
     return to_subscription(row) if row else None
 
 
 async def count(connection: Connection) -> int:
     """How many there are."""
-    number: int = (await connection.execute(select(func.count()).select_from(_ROWS))).scalar_one()
+    number: int = (await connection.execute(select(func.count()).select_from(SUBSCRIPTIONS))).scalar_one()
     return number
 
 
 async def named(connection: Connection, name: str) -> Subscription | None:
     """The one of this name."""
-    row = (await connection.execute(select(_ROWS).where(_ROWS.c.name == name))).one_or_none()
+    row = (await connection.execute(select(SUBSCRIPTIONS).where(_ROW.name == name))).one_or_none()
     return to_subscription(row) if row else None
 
 
 async def page(connection: Connection, *, after: str | None, limit: int) -> list[Subscription]:
     """Some of them, by name."""
-    statement = select(_ROWS).order_by(_ROWS.c.name).limit(limit)
+    statement = select(SUBSCRIPTIONS).order_by(_ROW.name).limit(limit)
     if after is not None:
-        statement = statement.where(_ROWS.c.name > after)
+        statement = statement.where(_ROW.name > after)
     return [to_subscription(row) for row in await connection.execute(statement)]
 
 
 async def save(connection: Connection, subscription: Subscription) -> None:
     """Write it as it is now."""
-    row = _ROWS.c.subscription_id == subscription.subscription_id
-    await connection.execute(update(_ROWS).where(row).values(_values(subscription)))
+    row = _ROW.subscription_id == subscription.subscription_id
+    await connection.execute(update(SUBSCRIPTIONS).where(row).values(_values(subscription)))
 
 
 async def remove(connection: Connection, subscription_id: str) -> None:
-    await connection.execute(delete(_ROWS).where(_ROWS.c.subscription_id == subscription_id))
+    await connection.execute(delete(SUBSCRIPTIONS).where(_ROW.subscription_id == subscription_id))
 
 
 def to_subscription(row: Any) -> Subscription:
     """A row as what it stands for."""
-    given = {name: value for name, value in row._mapping.items() if name in _ROWS.c}
+    given = {name: value for name, value in row._mapping.items() if name in SUBSCRIPTIONS.c}
     secrets = tuple((sealed, datetime.fromisoformat(until) if until else None) for sealed, until in row.secrets)
     return Subscription(**given | {"types": tuple(row.types), "secrets": secrets})
 
 
 def _values(one: Subscription) -> dict[str, Any]:
-    values: dict[str, Any] = {name: getattr(one, name) for name in _ROWS.c.keys()}  # noqa: SIM118 - not a dict
+    values: dict[str, Any] = {name: getattr(one, name) for name in SUBSCRIPTIONS.c.keys()}  # noqa: SIM118 - not a dict
     secrets: Sequence[Any] = [[sealed, time_text(until)] for sealed, until in one.secrets]
     return values | {"types": list(one.types), "labels": dict(one.labels), "secrets": secrets}

@@ -14,14 +14,13 @@ from app.core.recording import LastError, Status, Tracking
 from app.core.sweeping import Known
 from app.store.engine import Connection
 from app.store.many import upsert
-from app.store.models import PollRow, TaskRow, table_of
-from app.store.models_calls import SweepRow
+from app.store.tables import POLLS, TASKS
+from app.store.tables_calls import SWEEPS
 
-_TASKS, _POLLS, _SWEEPS = table_of(TaskRow), table_of(PollRow), table_of(SweepRow)
 _ENDED = [status.value for status in Status if status.ended]
 _RUNNING = (
-    _TASKS.c.tracking == Tracking.ACTIVE.value,
-    _TASKS.c.status.not_in(_ENDED),
+    TASKS.c.tracking == Tracking.ACTIVE.value,
+    TASKS.c.status.not_in(_ENDED),
 )
 
 
@@ -39,7 +38,7 @@ class Sweep:
 async def ensure(connection: Connection, app_id: int, *, now: datetime) -> None:
     """Create the row if it is missing."""
     row = {"app_id": app_id, "next_at": now, "completed_at": None, "calls": 0, "listed": 0, "error": None}
-    await connection.execute(upsert(connection)(_SWEEPS).values(row).on_conflict_do_nothing())
+    await connection.execute(upsert(connection)(SWEEPS).values(row).on_conflict_do_nothing())
 
 
 async def find(connection: Connection, app_id: int) -> Sweep | None:
@@ -48,23 +47,23 @@ async def find(connection: Connection, app_id: int) -> Sweep | None:
     return Sweep(**row._mapping) if row else None
 
 
-_FIND = select(*(_SWEEPS.c[field.name] for field in fields(Sweep))).where(_SWEEPS.c.app_id == bindparam("of_app"))
+_FIND = select(*(SWEEPS.c[field.name] for field in fields(Sweep))).where(SWEEPS.c.app_id == bindparam("of_app"))
 
 
 async def take(connection: Connection, app_id: int, *, now: datetime, until: datetime) -> bool:
     """Whether the sweep is due and now this process's to do, until then."""
     statement = (
-        update(_SWEEPS)
-        .where(_SWEEPS.c.app_id == app_id, _SWEEPS.c.next_at <= now)
+        update(SWEEPS)
+        .where(SWEEPS.c.app_id == app_id, SWEEPS.c.next_at <= now)
         .values(next_at=until)
-        .returning(_SWEEPS.c.app_id)
+        .returning(SWEEPS.c.app_id)
     )
     return (await connection.execute(statement)).first() is not None
 
 
 async def put_off(connection: Connection, app_id: int, at: datetime) -> None:
     """The next sweep is due then."""
-    await connection.execute(update(_SWEEPS).where(_SWEEPS.c.app_id == app_id).values(next_at=at))
+    await connection.execute(update(SWEEPS).where(SWEEPS.c.app_id == app_id).values(next_at=at))
 
 
 async def complete(
@@ -72,13 +71,13 @@ async def complete(
 ) -> None:
     """A sweep saw everything there was when it began."""
     values = {"completed_at": began_at, "next_at": next_at, "calls": calls, "listed": listed, "error": None}
-    await connection.execute(update(_SWEEPS).where(_SWEEPS.c.app_id == app_id).values(values))
+    await connection.execute(update(SWEEPS).where(SWEEPS.c.app_id == app_id).values(values))
 
 
 async def fail(connection: Connection, app_id: int, error: LastError, *, next_at: datetime) -> None:
     """A sweep could not be brought to its end."""
     values = {"error": error_json(error), "next_at": next_at}
-    await connection.execute(update(_SWEEPS).where(_SWEEPS.c.app_id == app_id).values(values))
+    await connection.execute(update(SWEEPS).where(SWEEPS.c.app_id == app_id).values(values))
 
 
 async def any_running(connection: Connection, app_id: int) -> bool:
@@ -86,7 +85,7 @@ async def any_running(connection: Connection, app_id: int) -> bool:
     return bool((await connection.execute(_ANY_RUNNING, {"of_app": app_id})).scalar())
 
 
-_ANY_RUNNING = select(exists().where(_TASKS.c.app_id == bindparam("of_app"), *_RUNNING))
+_ANY_RUNNING = select(exists().where(TASKS.c.app_id == bindparam("of_app"), *_RUNNING))
 
 
 async def running(connection: Connection, app_id: int) -> dict[str, Known]:
@@ -95,9 +94,9 @@ async def running(connection: Connection, app_id: int) -> dict[str, Known]:
     One that was never polled is due already; there can be tens of thousands of those.
     """
     statement = (
-        select(_TASKS.c.task_id, _TASKS.c.status_code, _TASKS.c.claim_no, _POLLS.c.listed)
-        .join(_POLLS, _POLLS.c.task_id == _TASKS.c.task_id)
-        .where(_TASKS.c.app_id == app_id, _TASKS.c.status_code.is_not(None), *_RUNNING)
+        select(TASKS.c.task_id, TASKS.c.status_code, TASKS.c.claim_no, POLLS.c.listed)
+        .join(POLLS, POLLS.c.task_id == TASKS.c.task_id)
+        .where(TASKS.c.app_id == app_id, TASKS.c.status_code.is_not(None), *_RUNNING)
     )
     rows = await connection.execute(statement)
     return {row.task_id: Known(row.status_code, row.listed, row.claim_no) for row in rows}
@@ -110,9 +109,9 @@ async def mark(connection: Connection, listed: Mapping[str, int]) -> None:
         await connection.execute(_MARK, rows)
 
 
-_MARK = update(_POLLS).where(_POLLS.c.task_id == bindparam("listed_task")).values(listed=bindparam("listed_as"))
+_MARK = update(POLLS).where(POLLS.c.task_id == bindparam("listed_task")).values(listed=bindparam("listed_as"))
 
 
 async def registered(connection: Connection, task_ids: Sequence[str]) -> set[str]:
     """Those of the ids that are registered, whatever became of them."""
-    return set((await connection.execute(select(_TASKS.c.task_id).where(_TASKS.c.task_id.in_(task_ids)))).scalars())
+    return set((await connection.execute(select(TASKS.c.task_id).where(TASKS.c.task_id.in_(task_ids)))).scalars())

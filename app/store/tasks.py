@@ -19,11 +19,10 @@ from app.core.recording import (
 from app.store.engine import Connection
 from app.store.kept import Kept
 from app.store.many import INSERT, add_rows, among, change_rows, put_rows, send, upsert
-from app.store.models import AnswerRow, FileRow, LabelRow, TaskRow, TombstoneRow, table_of
 from app.store.rows import (
     STAMP_COLUMNS,
     TASK_COLUMNS,
-    TASKS,
+    TASKS_AND_POLLS,
     Stamp,
     beside_told,
     file_values,
@@ -33,8 +32,7 @@ from app.store.rows import (
     to_task,
     told_values,
 )
-
-_TASKS, _LABELS, _FILES, _ANSWERS = table_of(TaskRow), table_of(LabelRow), table_of(FileRow), table_of(AnswerRow)
+from app.store.tables import ANSWERS, FILES, LABELS, TASKS, TOMBSTONES
 
 
 async def add_tasks(connection: Connection, tasks: Sequence[Task]) -> set[str]:
@@ -43,7 +41,7 @@ async def add_tasks(connection: Connection, tasks: Sequence[Task]) -> set[str]:
         return set()
     # In one order everywhere, so that two batches with the same ids cannot wait for each other in a circle.
     rows = [task_values(task) for task in sorted(tasks, key=lambda task: task.task_id)]
-    created = {row["task_id"] for row in await add_rows(connection, _TASKS, rows, _telling_new_ones)}
+    created = {row["task_id"] for row in await add_rows(connection, TASKS, rows, _telling_new_ones)}
     await _add_labels(connection, [task for task in tasks if task.task_id in created])
     return created
 
@@ -53,7 +51,7 @@ async def _add_labels(connection: Connection, tasks: Iterable[Task]) -> None:
         {"task_id": task.task_id, "key": key, "value": value} for task in tasks for key, value in task.labels.items()
     ]
     if rows:
-        await put_rows(connection, _LABELS, rows)
+        await put_rows(connection, LABELS, rows)
 
 
 async def find_tasks(connection: Connection, task_ids: Sequence[str], *, lock: bool = False) -> dict[str, Task]:
@@ -101,18 +99,18 @@ async def find_files(
 
 async def save_task(connection: Connection, before: Task, after: Task) -> None:
     """Write what changed of a task and its files."""
-    await change_rows(connection, _TASKS, [task_values(after)])
+    await change_rows(connection, TASKS, [task_values(after)])
     await save_files(connection, before, after)
     if before.labels != after.labels:
         await send(connection)
-        await connection.execute(delete(_LABELS).where(_LABELS.c.task_id == after.task_id))
+        await connection.execute(delete(LABELS).where(LABELS.c.task_id == after.task_id))
         await _add_labels(connection, [after])
 
 
 async def save_files(connection: Connection, before: Task, after: Task) -> None:
     """Write what changed of a task's files."""
     if changed := _changed(before, after):
-        await put_rows(connection, _FILES, [file_values(after, file) for file in changed], _or_change)
+        await put_rows(connection, FILES, [file_values(after, file) for file in changed], _or_change)
 
 
 async def save_tasks(connection: Connection, moves: Sequence[tuple[Task, Task]]) -> None:
@@ -124,10 +122,10 @@ async def save_tasks(connection: Connection, moves: Sequence[tuple[Task, Task]])
         elif after.told != before.told:
             told.append({"task_id": after.task_id, "told": told_values(after.told)})
     for rows in filter(None, (told, tasks)):
-        await change_rows(connection, _TASKS, rows)
+        await change_rows(connection, TASKS, rows)
     files = [file_values(after, file) for before, after in moves for file in _changed(before, after)]
     if files:
-        await put_rows(connection, _FILES, files, _or_change)
+        await put_rows(connection, FILES, files, _or_change)
 
 
 def _changed(before: Task, after: Task) -> list[File]:
@@ -143,19 +141,19 @@ async def closing(
     flag_missing: bool = False,
 ) -> list[str]:
     """Active tasks whose window closes before then: those whose beginning the provider told, or those not marked so."""
-    is_active = _TASKS.c.tracking == literal_column("'active'")  # word for word as the index has it
-    conditions = [is_active, _TASKS.c.query_deadline <= before]
+    is_active = TASKS.c.tracking == literal_column("'active'")  # word for word as the index has it
+    conditions = [is_active, TASKS.c.query_deadline <= before]
     if basis is Basis.PROVIDER:
-        conditions.append(_TASKS.c.began_at.is_not(None))
+        conditions.append(TASKS.c.began_at.is_not(None))
     if flag_missing:
-        conditions.append(_TASKS.c.attention.op("&")(int(Attention.EXPIRING)) == 0)
-    statement = select(_TASKS.c.task_id).where(*conditions).order_by(_TASKS.c.query_deadline).limit(limit)
+        conditions.append(TASKS.c.attention.op("&")(int(Attention.EXPIRING)) == 0)
+    statement = select(TASKS.c.task_id).where(*conditions).order_by(TASKS.c.query_deadline).limit(limit)
     return list((await connection.execute(statement)).scalars())
 
 
 async def files_of(connection: Connection, task_ids: list[str]) -> dict[str, dict[str, File]]:
     """All files of these tasks, by task."""
-    rows = await connection.execute(select(_FILES).where(_FILES.c.task_id.in_(task_ids)))
+    rows = await connection.execute(select(FILES).where(FILES.c.task_id.in_(task_ids)))
     found: dict[str, dict[str, File]] = {task_id: {} for task_id in task_ids}
     for row in rows:
         found[row.task_id][row.file_id] = to_file(row)
@@ -171,10 +169,10 @@ async def save_answer(connection: Connection, task_id: str, body: str, *, asked_
 async def last_told(connection: Connection, task_id: str) -> tuple[datetime | None, LastError | None] | None:
     """When the last answer was asked for, and the last poll's error; None if there is no such task."""
     statement = (
-        select(_ANSWERS.c.asked_at, _TASKS.c.last_error)
-        .select_from(_TASKS)
-        .outerjoin(_ANSWERS, _ANSWERS.c.task_id == _TASKS.c.task_id)
-        .where(_TASKS.c.task_id == task_id)
+        select(ANSWERS.c.asked_at, TASKS.c.last_error)
+        .select_from(TASKS)
+        .outerjoin(ANSWERS, ANSWERS.c.task_id == TASKS.c.task_id)
+        .where(TASKS.c.task_id == task_id)
     )
     row = (await connection.execute(statement)).one_or_none()
     return (row.asked_at, last_error(row.last_error)) if row else None
@@ -182,14 +180,14 @@ async def last_told(connection: Connection, task_id: str) -> tuple[datetime | No
 
 async def find_answer(connection: Connection, task_id: str) -> tuple[datetime, str] | None:
     """The provider's last raw answer and when it was asked for."""
-    statement = select(_ANSWERS.c.asked_at, _ANSWERS.c.body).where(_ANSWERS.c.task_id == task_id)
+    statement = select(ANSWERS.c.asked_at, ANSWERS.c.body).where(ANSWERS.c.task_id == task_id)
     row = (await connection.execute(statement)).one_or_none()
     return (row.asked_at, row.body) if row else None
 
 
 async def erase_task(connection: Connection, task: Task) -> None:
     """Remove a task with everything that hangs on it, and leave its tombstone."""
-    await connection.execute(delete(_TASKS).where(_TASKS.c.task_id == task.task_id))
+    await connection.execute(delete(TASKS).where(TASKS.c.task_id == task.task_id))
     values = {
         "task_id": task.task_id,
         "app_id": task.app_id,
@@ -197,7 +195,7 @@ async def erase_task(connection: Connection, task: Task) -> None:
         "claim_no": task.claim_no,
         "until": task.window[0],
     }
-    statement = upsert(connection)(_TOMBSTONES).values(values)
+    statement = upsert(connection)(TOMBSTONES).values(values)
     await connection.execute(statement.on_conflict_do_update(index_elements=["task_id"], set_=values))
 
 
@@ -209,42 +207,41 @@ async def lift_tombstones(connection: Connection, task_ids: Sequence[str]) -> di
 
 # Statements of every poll and callback are built once: building them took longer than running them.
 
-_ONE = select(*TASK_COLUMNS).select_from(TASKS).where(_TASKS.c.task_id == bindparam("id"))
-_LOCK_ONE = _ONE.with_for_update(of=_TASKS)
-_FIND = select(*TASK_COLUMNS).select_from(TASKS).where(among(_TASKS.c.task_id, "ids"))
-_THESE, _LOCK_THESE = Kept(_FIND), Kept(_FIND.order_by(_TASKS.c.task_id).with_for_update(of=_TASKS))
-_STAMPS = Kept(select(*STAMP_COLUMNS).where(among(_TASKS.c.task_id, "ids")))
-_THESE_FILES = select(_FILES).where(among(_FILES.c.task_id, "tasks"), among(_FILES.c.file_id, "files"))
-_ITS_FILES = select(_FILES).where(_FILES.c.task_id == bindparam("id"))
-_ITS_FIRST_FILES = _ITS_FILES.order_by(_FILES.c.began_at.nulls_last(), _FILES.c.file_id).limit(bindparam("at_most"))
+_ONE = select(*TASK_COLUMNS).select_from(TASKS_AND_POLLS).where(TASKS.c.task_id == bindparam("id"))
+_LOCK_ONE = _ONE.with_for_update(of=TASKS)
+_FIND = select(*TASK_COLUMNS).select_from(TASKS_AND_POLLS).where(among(TASKS.c.task_id, "ids"))
+_THESE, _LOCK_THESE = Kept(_FIND), Kept(_FIND.order_by(TASKS.c.task_id).with_for_update(of=TASKS))
+_STAMPS = Kept(select(*STAMP_COLUMNS).where(among(TASKS.c.task_id, "ids")))
+_THESE_FILES = select(FILES).where(among(FILES.c.task_id, "tasks"), among(FILES.c.file_id, "files"))
+_ITS_FILES = select(FILES).where(FILES.c.task_id == bindparam("id"))
+_ITS_FIRST_FILES = _ITS_FILES.order_by(FILES.c.began_at.nulls_last(), FILES.c.file_id).limit(bindparam("at_most"))
 
 
-_TOMBSTONES = table_of(TombstoneRow)
 _LIFT = Kept(
-    delete(_TOMBSTONES)
-    .where(among(_TOMBSTONES.c.task_id, "ids"))
-    .returning(_TOMBSTONES.c.task_id, _TOMBSTONES.c.version, _TOMBSTONES.c.claim_no)
+    delete(TOMBSTONES)
+    .where(among(TOMBSTONES.c.task_id, "ids"))
+    .returning(TOMBSTONES.c.task_id, TOMBSTONES.c.version, TOMBSTONES.c.claim_no)
 )
 
 
 def _telling_new_ones(statement: Any) -> Any:
-    return statement.on_conflict_do_nothing().returning(_TASKS.c.task_id)
+    return statement.on_conflict_do_nothing().returning(TASKS.c.task_id)
 
 
 def _or_change(statement: Any) -> Any:
     key = {"task_id", "file_id"}
-    columns = {column.name: statement.excluded[column.name] for column in _FILES.columns if column.name not in key}
+    columns = {column.name: statement.excluded[column.name] for column in FILES.columns if column.name not in key}
     return statement.on_conflict_do_update(index_elements=["task_id", "file_id"], set_=columns)
 
 
 @cache
 def _upsert_answer(dialect: str) -> Any:
-    return newer_answer(INSERT[dialect](_ANSWERS))
+    return newer_answer(INSERT[dialect](ANSWERS))
 
 
 def newer_answer(statement: Any) -> Any:
     """The INSERT of an answer, but that of a later claim stays."""
     newer = {name: statement.excluded[name] for name in ("asked_at", "claim_no", "body")}
     return statement.on_conflict_do_update(
-        index_elements=["task_id"], set_=newer, where=_ANSWERS.c.claim_no < statement.excluded.claim_no
+        index_elements=["task_id"], set_=newer, where=ANSWERS.c.claim_no < statement.excluded.claim_no
     )

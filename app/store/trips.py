@@ -34,16 +34,15 @@ from app.core.budget import REGAIN_EVERY
 from app.core.recording import Task
 from app.core.schedule import Plan, Urgency
 from app.store import budget, polls
-from app.store.budget import BUDGETS, Permit
+from app.store.budget import Permit
 from app.store.budget_clock import budget_clock
 from app.store.engine import Connection
 from app.store.kept import Kept
-from app.store.models import AnswerRow, FileRow, TaskRow, table_of
-from app.store.polls import CLAIM_LEASE, POLLS, Claim
+from app.store.polls import CLAIM_LEASE, Claim
 from app.store.rows import task_values, to_file, to_task
+from app.store.tables import ANSWERS, FILES, POLLS, TASKS
+from app.store.tables_calls import BUDGETS, PERMITS
 from app.store.tasks import newer_answer
-
-_TASKS, _FILES, _ANSWERS = table_of(TaskRow), table_of(FileRow), table_of(AnswerRow)
 
 MANY_FILES = 50
 """A claim does not tell a task that has more: its row comes once more with each."""
@@ -109,7 +108,7 @@ def _claim(order: tuple[Urgency, ...]) -> Kept:
     this = select(is_calm.label("is_calm")).where(*budget.THIS_BUDGET).cte("this")
     permit = budget.TAKE.where(exists().where(this.c.is_calm)).cte("permit")
     claimed = polls.claiming(order).where(exists().where(permit.c.slot.is_not(None))).cte("claimed")
-    its_files = select(_FILES).where(_FILES.c.task_id == claimed.c.task_id).limit(MANY_FILES + 1).lateral("its_files")
+    its_files = select(FILES).where(FILES.c.task_id == claimed.c.task_id).limit(MANY_FILES + 1).lateral("its_files")
     statement = select(
         this.c.is_calm,
         budget.SOONEST.label("wait"),
@@ -119,12 +118,12 @@ def _claim(order: tuple[Urgency, ...]) -> Kept:
         claimed.c.claim_no.label("claimed_no"),
         claimed.c.claimed_as,
         literal_column("tasks.xmin::text").label("mark"),
-        *(column.label(f"t_{column.name}") for column in (*_TASKS.columns, POLLS.c.listed)),
+        *(column.label(f"t_{column.name}") for column in (*TASKS.columns, POLLS.c.listed)),
         *(column.label(f"f_{column.name}") for column in its_files.columns),
     ).select_from(
         this.outerjoin(permit, true())
         .outerjoin(claimed, true())
-        .outerjoin(_TASKS, _TASKS.c.task_id == claimed.c.task_id)
+        .outerjoin(TASKS, TASKS.c.task_id == claimed.c.task_id)
         .outerjoin(POLLS, POLLS.c.task_id == claimed.c.task_id)
         .outerjoin(its_files, true())
     )
@@ -162,30 +161,30 @@ _TOLD = bindparam("told_files", type_=ARRAY(Text()))
 
 
 def _record() -> Any:
-    values = {one.name: bindparam(f"to_{one.name}", type_=one.type) for one in _TASKS.columns if one.name != "task_id"}
+    values = {one.name: bindparam(f"to_{one.name}", type_=one.type) for one in TASKS.columns if one.name != "task_id"}
     kept = (
-        update(_TASKS)
-        .where(_TASKS.c.task_id == bindparam("to_task_id"), literal_column("tasks.xmin::text") == bindparam("mark"))
+        update(TASKS)
+        .where(TASKS.c.task_id == bindparam("to_task_id"), literal_column("tasks.xmin::text") == bindparam("mark"))
         .values(values)
-        .returning(_TASKS.c.task_id)
+        .returning(TASKS.c.task_id)
         .cte("kept")
     )
     is_kept = exists().where(kept.c.task_id.is_not(None))
     names = ("answered_task", "asked_at", "answered_claim", "body")
-    columns = [_ANSWERS.c[name] for name in ("task_id", "asked_at", "claim_no", "body")]
+    columns = [ANSWERS.c[name] for name in ("task_id", "asked_at", "claim_no", "body")]
     told = [bindparam(name, type_=column.type) for name, column in zip(names, columns, strict=True)]
     answer = newer_answer(
-        insert(_ANSWERS).from_select(columns, select(*(cast(one, one.type) for one in told)).where(is_kept))
+        insert(ANSWERS).from_select(columns, select(*(cast(one, one.type) for one in told)).where(is_kept))
     )
     parts = (
-        answer.returning(_ANSWERS.c.task_id).cte("answer"),
+        answer.returning(ANSWERS.c.task_id).cte("answer"),
         polls.PLAN.where(is_kept).cte("planned"),
-        update(_FILES)
-        .where(_FILES.c.task_id == bindparam("to_task_id"), _FILES.c.file_id == any_(_TOLD), is_kept)
-        .values(claim_no=bindparam("answered_claim", type_=_ANSWERS.c.claim_no.type))
-        .returning(_FILES.c.file_id)
+        update(FILES)
+        .where(FILES.c.task_id == bindparam("to_task_id"), FILES.c.file_id == any_(_TOLD), is_kept)
+        .values(claim_no=bindparam("answered_claim", type_=ANSWERS.c.claim_no.type))
+        .returning(FILES.c.file_id)
         .cte("told_again"),
-        budget.GIVE_BACK.returning(budget.PERMITS.c.slot).cte("given_back"),
+        budget.GIVE_BACK.returning(PERMITS.c.slot).cte("given_back"),
         budget.FORGET_MISSES.returning(BUDGETS.c.app_id).cte("forgotten"),
     )
     return select(func.count().label("kept")).select_from(kept).add_cte(*parts)

@@ -12,7 +12,7 @@ from sqlalchemy import delete
 from app.core.recording import FileStatus, Status
 from app.main import create_app
 from app.store import feed
-from app.store.models import EventRow
+from app.store.tables import EVENTS
 from app.wiring import Service, open_service
 from tests.world import OTHER_APP, TWO_APPS, HandClock, MakeSettings, observe, open_client, register, seen_file, task_id
 
@@ -168,7 +168,7 @@ async def test_a_position_older_than_what_is_kept_is_lost(client: httpx.AsyncCli
         await register(client, number)
     places = [event["seq"] for event in await follow(client)]
     async with service.database.write() as connection:
-        await connection.execute(delete(EventRow).where(EventRow.seq <= places[1]))
+        await connection.execute(delete(EVENTS).where(EVENTS.c.seq <= places[1]))
         await feed.mark_purged(connection, places[1])
     problem = lost(await client.get("/v1/events", params={"after": places[0]}))
     assert (problem["oldest"], problem["latest"]) == (str(places[1]), str(places[2]))

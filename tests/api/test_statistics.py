@@ -15,8 +15,8 @@ from app.core.schedule import Urgency
 from app.errors import DatabaseUnavailable
 from app.provider.simulator import Server
 from app.store import polls
-from app.store.models import CallbackRow
 from app.store.polls import NewPoll
+from app.store.tables import CALLBACKS
 from app.wiring import Service, open_service
 from tests.api.test_callbacks import CALLBACK_SECRET, DOOR, members
 from tests.api.test_metrics import Grown, scrape
@@ -190,7 +190,7 @@ async def test_callbacks_count_for_a_day_and_those_of_steps_that_are_over_are_no
     clock.advance(20 * 60)
     assert await accepted() == 2
     async with service.database.write() as connection:
-        await connection.execute(delete(CallbackRow))
+        await connection.execute(delete(CALLBACKS))
     await receive(3)
     assert (await accepted(), await accepted()) == (3, 3)
     clock.advance(24 * 3600 - 5 * 60)

@@ -29,7 +29,7 @@ from app.main import create_app
 from app.settings import load_settings
 from app.store.delivery_lists import DeliveryFilter
 from app.store.engine import Database
-from app.store.models import Base
+from app.store.tables import METADATA
 from app.tracking.registration import NewTask
 from app.tracking.subscriptions import NewSubscription
 from app.wiring import Service, open_service
@@ -202,7 +202,7 @@ async def watching(database: Database) -> AsyncIterator[Callable[[], Coroutine[A
         question = "PRAGMA data_version"  # tells of others' commits, so it takes a connection of its own
     else:
         question = " UNION ALL ".join(
-            f"SELECT '{table}', count(*), max(xmin::text::bigint) FROM {table}" for table in Base.metadata.tables
+            f"SELECT '{table}', count(*), max(xmin::text::bigint) FROM {table}" for table in METADATA.tables
         )
 
     async def look() -> object:

@@ -16,8 +16,8 @@ from app.core.recording import FileStatus, Status
 from app.core.schedule import Urgency
 from app.store import counts, queue, schema
 from app.store.engine import Database
-from app.store.models import TaskRow
-from app.store.models_counts import TaskCountRow
+from app.store.tables import TASKS
+from app.store.tables_counts import TASK_COUNTS
 from app.wiring import Service
 from tests.store.test_migrations import fill
 from tests.world import APP, NOON, observe, register, seen_file, task_id
@@ -31,7 +31,7 @@ async def counted(database: Database) -> dict[str, dict[str, int]]:
 async def really(database: Database) -> dict[str, dict[str, int]]:
     """The same, from the tasks themselves."""
     async with database.read() as connection:
-        rows = (await connection.execute(select(TaskRow.tracking, TaskRow.status, TaskRow.outcome))).all()
+        rows = (await connection.execute(select(TASKS.c.tracking, TASKS.c.status, TASKS.c.outcome))).all()
     return {
         name: dict(Counter(str(row[place]) for row in rows if row[place] is not None))
         for place, name in enumerate(("tracking", "status", "outcome"))
@@ -40,7 +40,7 @@ async def really(database: Database) -> dict[str, dict[str, int]]:
 
 async def rows(database: Database) -> int:
     async with database.read() as connection:
-        return int((await connection.execute(select(func.count()).select_from(TaskCountRow))).scalar_one())
+        return int((await connection.execute(select(func.count()).select_from(TASK_COUNTS))).scalar_one())
 
 
 async def test_counts_follow_the_tasks_through_all_that_happens_to_them(
@@ -67,7 +67,7 @@ async def test_counts_follow_the_tasks_through_all_that_happens_to_them(
 async def test_what_is_undone_is_not_counted(service: Service, client: httpx.AsyncClient) -> None:
     async def settle_in_vain() -> None:
         async with service.database.write() as connection:
-            await connection.execute(update(TaskRow).values(tracking="settled"))
+            await connection.execute(update(TASKS).values(tracking="settled"))
             raise ZeroDivisionError
 
     await register(client, 1)
@@ -84,7 +84,7 @@ async def test_rows_are_drawn_together_while_others_write_and_no_count_changes(
 
     async def settle(number: int) -> None:
         async with service.database.write() as connection:
-            one = update(TaskRow).where(TaskRow.task_id == task_id(number))
+            one = update(TASKS).where(TASKS.c.task_id == task_id(number))
             await connection.execute(one.values(tracking="settled", outcome="lost"))
 
     async def draw() -> None:
@@ -116,8 +116,8 @@ async def test_the_migration_counts_what_is_there_and_an_earlier_program_keeps_i
     await schema.migrate(empty_database)
     assert await counted(empty_database) == await really(empty_database)
     async with empty_database.write() as connection:
-        await connection.execute(update(TaskRow).where(TaskRow.task_id == task_id(1)).values(status="completed"))
-        await connection.execute(delete(TaskRow).where(TaskRow.task_id == task_id(2)))
+        await connection.execute(update(TASKS).where(TASKS.c.task_id == task_id(1)).values(status="completed"))
+        await connection.execute(delete(TASKS).where(TASKS.c.task_id == task_id(2)))
     assert await counted(empty_database) == await really(empty_database)
     assert (await counted(empty_database))["status"] == {"completed": 1}
 

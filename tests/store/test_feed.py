@@ -18,7 +18,7 @@ from app.core.public import Event
 from app.store import events, feed, schema
 from app.store.engine import Connection, Database
 from app.store.feed import FeedFilter
-from app.store.models import EventRow
+from app.store.tables import EVENTS
 from tests.world import APP, NOON, OTHER_APP, HandClock, task_id
 
 EVERYTHING = FeedFilter()
@@ -72,7 +72,7 @@ class NaiveReader(Reader):
 
     async def read(self) -> list[str]:
         async with self.database.read() as connection:
-            statement = select(EventRow.seq, EventRow.id).where(EventRow.seq > self.after).order_by(EventRow.seq)
+            statement = select(EVENTS.c.seq, EVENTS.c.id).where(EVENTS.c.seq > self.after).order_by(EVENTS.c.seq)
             found = (await connection.execute(statement)).all()
         self.after = found[-1].seq if found else self.after
         new = [one.id.removeprefix("evt_") for one in found]
@@ -133,7 +133,7 @@ async def test_whatever_the_order_of_commits_each_event_is_read_once_in_order(da
     missed_naively = 0
     for seed in range(10):
         async with database.write() as connection:
-            await connection.execute(delete(EventRow))
+            await connection.execute(delete(EVENTS))
         reader, naive = Reader(database), NaiveReader(database)
         committed = await shuffled_commits(database, random.Random(seed), reader, naive)
         await reader.read()
@@ -264,12 +264,12 @@ async def announced(connection: Connection) -> list[int]:
 async def test_the_place_before_the_first_is_announced_once_however_many_are_taken(database: Database) -> None:
     async with database.write() as connection:
         await events.add(connection, [event(str(number)) for number in range(5)])  # a statement each
-        await connection.execute(insert(EventRow).values([event("a"), event("b")]))  # one for both
+        await connection.execute(insert(EVENTS).values([event("a"), event("b")]))  # one for both
         await connection.execute(
             text("INSERT INTO events SELECT nextval('events_seq_seq'), 'c', type, occurred_at, app_id, task_id, "
                  "task_version, source, data FROM events LIMIT 1")
         )  # fmt: skip
-        first = (await connection.execute(select(func.min(EventRow.seq)))).scalar_one()
+        first = (await connection.execute(select(func.min(EVENTS.c.seq)))).scalar_one()
         assert await announced(connection) == [first - 1]
     async with database.read() as connection:
         assert await announced(connection) == []
@@ -283,7 +283,7 @@ async def test_an_announcement_that_a_savepoint_takes_back_is_made_again(databas
         await savepoint.rollback()
         assert await announced(connection) == []
         await events.add(connection, [event("kept")])
-        first = (await connection.execute(select(func.min(EventRow.seq)))).scalar_one()
+        first = (await connection.execute(select(func.min(EVENTS.c.seq)))).scalar_one()
         assert await announced(connection) == [first - 1]
 
 
@@ -375,7 +375,7 @@ async def test_positions_older_than_what_is_kept_or_ahead_of_the_newest_are_lost
     await write(database, *map(str, range(5)))
     await reader.read()
     async with database.write() as connection:
-        await connection.execute(delete(EventRow).where(EventRow.seq <= reader.seqs[2]))
+        await connection.execute(delete(EVENTS).where(EVENTS.c.seq <= reader.seqs[2]))
         await feed.mark_purged(connection, reader.seqs[2])
         await feed.mark_purged(connection, reader.seqs[1])  # the mark never goes back
     async with database.read() as connection:
@@ -389,7 +389,7 @@ async def test_the_end_of_a_feed_that_was_purged_altogether_is_still_a_position(
     await write(database, "one", "two")
     await reader.read()
     async with database.write() as connection:
-        await connection.execute(delete(EventRow))
+        await connection.execute(delete(EVENTS))
         await feed.mark_purged(connection, reader.after)
     assert await reader.read() == []
     await write(database, "three")

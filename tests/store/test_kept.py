@@ -14,7 +14,7 @@ from app.errors import DatabaseUnavailable
 from app.store.engine import REQUESTS, Database
 from app.store.kept import Kept
 from app.store.many import among
-from app.store.models import UtcDateTime
+from app.store.tables import UtcDateTime
 from tests.world import HandClock
 
 ONE = Kept(select((literal(1) + bindparam("more", None, Integer)).label("sum")))

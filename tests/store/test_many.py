@@ -13,11 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from app.errors import DatabaseUnavailable
 from app.store.engine import Connection, Database
 from app.store.many import among, change_rows, one_trip, put_rows, send
-from app.store.models import EventRow, TombstoneRow, table_of
+from app.store.tables import EVENTS, TOMBSTONES
 from app.wiring import Service
 from tests.world import APP, NOON, task_id
-
-EVENTS, TOMBSTONES = table_of(EventRow), table_of(TombstoneRow)
 
 
 def event(number: int, **different: Any) -> dict[str, Any]:

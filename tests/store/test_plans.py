@@ -31,8 +31,8 @@ from app.core.recording import FileStatus, Status
 from app.core.signing import callback_signature
 from app.errors import TaskUnknown
 from app.store import pages
-from app.store.models import Base
 from app.store.sqlite import SqliteConnection
+from app.store.tables import METADATA
 from app.tracking import housekeeping
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service
@@ -60,7 +60,7 @@ MOMENT = "2026-01-30T12:00:00Z"
 SECRET_OF_CALLBACKS = "callback-secret-of-app"
 PARTIAL = {
     index.name
-    for table in Base.metadata.tables.values()
+    for table in METADATA.tables.values()
     for index in table.indexes
     if index.dialect_options["postgresql"]["where"] is not None
 }

@@ -1,4 +1,4 @@
-"""The schema: no drift from the models, two starts at once, and who may migrate. With data: test_migrations.py."""
+"""The schema: no drift from the tables in app.store, two starts at once, and who may migrate. With data: test_migrations.py."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sqlalchemy import Connection, text
 from app.errors import Misconfigured
 from app.store import schema
 from app.store.engine import Database
-from app.store.models import Base
+from app.store.tables import METADATA
 from app.wiring import open_service
 from tests.world import HandClock, MakeSettings
 
 
 def differences(connection: Connection) -> list[object]:
-    return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Base.metadata))
+    return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), METADATA))
 
 
-async def test_the_migrated_schema_is_what_the_models_say(empty_database: Database) -> None:
+async def test_the_migrated_schema_is_what_the_tables_say(empty_database: Database) -> None:
     await schema.migrate(empty_database)
     async with empty_database.read() as connection:
         assert await connection.run_sync(differences) == []

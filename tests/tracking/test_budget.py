@@ -16,7 +16,7 @@ from app.store import budget as store
 from app.store import driver
 from app.store.budget import Permit
 from app.store.engine import Connection, Database
-from app.store.models_calls import BudgetRow, PermitRow
+from app.store.tables_calls import BUDGETS, PERMITS
 from app.wiring import Service
 from tests.world import HandClock
 
@@ -35,9 +35,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 async def pass_time(database: Database, seconds: float) -> None:
     async with database.write() as connection:
         await connection.execute(
-            update(PermitRow).values(free_at=PermitRow.free_at - seconds, doubt_at=PermitRow.doubt_at - seconds)
+            update(PERMITS).values(free_at=PERMITS.c.free_at - seconds, doubt_at=PERMITS.c.doubt_at - seconds)
         )
-        await connection.execute(update(BudgetRow).values(probe_at=BudgetRow.probe_at - seconds))
+        await connection.execute(update(BUDGETS).values(probe_at=BUDGETS.c.probe_at - seconds))
 
 
 async def take(database: Database, allowed: int = LIMIT) -> Permit | None:

@@ -16,7 +16,7 @@ from app.core.signing import callback_signature
 from app.errors import CallbackRefused, CallbackUnreadable, DatabaseUnavailable
 from app.store import callbacks as store
 from app.store.callbacks import CallbackFilter, Stored
-from app.store.models import PollRow
+from app.store.tables import POLLS
 from app.tracking.callbacks import KEPT_OF_ONE_SIGNATURE
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service
@@ -68,7 +68,7 @@ async def polled(service: Service, number: int = 0, status: Status = Status.ONGO
 
 async def due_at(service: Service, number: int = 0) -> datetime | None:
     async with service.database.read() as connection:
-        statement = select(PollRow.next_poll_at).where(PollRow.task_id == task_id(number))
+        statement = select(POLLS.c.next_poll_at).where(POLLS.c.task_id == task_id(number))
         due: datetime | None = (await connection.execute(statement)).scalar()
         return due
 
@@ -491,7 +491,7 @@ async def test_a_forged_callback_registers_nothing(discovering: Service) -> None
     await discovering.callbacks.receive(body(discovering, 4, nonce="7"))
     await discovering.callbacks.receive(body(discovering, 5, number=1, nonce="7"))
     async with discovering.database.read() as connection:
-        assert (await connection.execute(select(func.count()).select_from(PollRow))).scalar() == 1
+        assert (await connection.execute(select(func.count()).select_from(POLLS))).scalar() == 1
 
 
 async def test_a_deleted_task_does_not_come_back_by_a_callback_nor_does_what_it_says(

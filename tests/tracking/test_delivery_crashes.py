@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from app.core.deliveries import LEASE, SCHEDULE
-from app.store.models_webhooks import DeliveryRow
+from app.store.tables_webhooks import DELIVERIES
 from app.wiring import Service, open_service
 from tests.dying import Deliverers, Order, open_deliverers
 from tests.sink import Letter, Reply, Sink, open_sink
@@ -73,7 +73,7 @@ async def queue(service: Service, number: int) -> None:
     await happen(service, number)
     await happen(service, number)
     async with service.database.write() as connection:
-        last = update(DeliveryRow).where(DeliveryRow.status == "pending", DeliveryRow.type == "task.registered")
+        last = update(DELIVERIES).where(DELIVERIES.c.status == "pending", DELIVERIES.c.type == "task.registered")
         await connection.execute(last.values(tries=len(SCHEDULE)))
 
 

@@ -13,7 +13,7 @@ from app.core.schedule import claim_order
 from app.errors import TaskUnknown
 from app.provider.client import Described
 from app.store import polls
-from app.store.models import PollRow
+from app.store.tables import POLLS
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service
 from tests.world import APP, OTHER_APP, TWO_APPS, HandClock, MakeSettings, claim, fail, observe, seen_file, task_id
@@ -31,7 +31,7 @@ async def events(service: Service, number: int = 0) -> list[str]:
 
 async def queued(service: Service) -> list[str]:
     async with service.database.read() as connection:
-        return list((await connection.execute(select(PollRow.task_id).order_by(PollRow.task_id))).scalars())
+        return list((await connection.execute(select(POLLS.c.task_id).order_by(POLLS.c.task_id))).scalars())
 
 
 async def test_six_hours_before_its_window_closes_an_unsettled_task_asks_for_attention_once(

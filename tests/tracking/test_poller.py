@@ -17,7 +17,7 @@ from app.provider.client import Described
 from app.provider.simulator import Server, Simulator, serve
 from app.store import polls
 from app.store import tasks as task_store
-from app.store.models_calls import PermitRow
+from app.store.tables_calls import PERMITS
 from app.store.trips import MANY_FILES
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service, running
@@ -404,8 +404,8 @@ async def test_permits_whose_times_lie_hours_ahead_are_set_right(polling_service
     task_id = provider.simulator.start("normal", duration=6000)
     await register(polling_service, task_id)
     async with polling_service.database.write() as connection:
-        ahead = PermitRow.free_at + polling_service.clock.monotonic() + 3600
-        await connection.execute(update(PermitRow).values(free_at=ahead))
+        ahead = PERMITS.c.free_at + polling_service.clock.monotonic() + 3600
+        await connection.execute(update(PERMITS).values(free_at=ahead))
     async with asyncio.timeout(10):
         assert await polling_service.poller.run_once() == 1
     assert (await polling_service.tasks.get(task_id)).polling.poll_count == 1

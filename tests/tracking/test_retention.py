@@ -14,8 +14,8 @@ from app.errors import FeedPositionLost, TaskNotFound
 from app.store import callbacks as callback_store
 from app.store import feed, purging
 from app.store.feed import FeedFilter
-from app.store.models import Base, TaskRow
-from app.store.models_webhooks import AttemptRow, DeliveryRow
+from app.store.tables import METADATA, TASKS
+from app.store.tables_webhooks import ATTEMPTS, DELIVERIES
 from app.tracking import housekeeping
 from app.tracking.registration import NewTask
 from app.wiring import Service, open_service
@@ -48,7 +48,7 @@ async def rows(service: Service) -> dict[str, int]:
     async with service.database.read() as connection:
         counts = {
             table.name: (await connection.execute(select(func.count()).select_from(table))).scalar_one()
-            for table in Base.metadata.sorted_tables
+            for table in METADATA.sorted_tables
         }
     return {name: count for name, count in counts.items() if count and name not in apart}
 
@@ -186,7 +186,7 @@ async def test_much_is_purged_in_parts(service: Service, clock: HandClock, monke
     monkeypatch.setattr(housekeeping, "PURGE_BATCHES", 2)
     await register(service, *range(250))
     async with service.database.write() as connection:  # as if each had been untracked
-        await connection.execute(update(TaskRow).values(tracking="untracked", closed_at=clock.now()))
+        await connection.execute(update(TASKS).values(tracking="untracked", closed_at=clock.now()))
     clock.advance(91 * DAY)
     left = []
     for _ in range(3):
@@ -199,7 +199,7 @@ async def test_much_is_purged_in_parts(service: Service, clock: HandClock, monke
 async def test_tasks_with_many_files_go_in_transactions_of_their_own(
     service: Service, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purging, "FILES", 5)
+    monkeypatch.setattr(purging, "MOST_FILES", 5)
     await register(service, *range(4))
     for number, files in enumerate([7, 3, 2, 1]):
         clock.advance(1)
@@ -254,8 +254,8 @@ async def test_deliveries_go_90_days_after_they_were_made_with_their_attempts_bu
     async with service.database.write() as connection:
         for number, claimed in enumerate((False, True)):
             row = {**made, "id": number, "event_seq": number, "claimed": claimed, "created_at": clock.now()}
-            await connection.execute(insert(DeliveryRow).values(row))
-            await connection.execute(insert(AttemptRow).values({**attempt, "delivery_id": number, "at": clock.now()}))
+            await connection.execute(insert(DELIVERIES).values(row))
+            await connection.execute(insert(ATTEMPTS).values({**attempt, "delivery_id": number, "at": clock.now()}))
     clock.advance(90 * DAY)
     await service.housekeeping.run_once()
     assert await rows(service) == {"deliveries": 2, "attempts": 2}

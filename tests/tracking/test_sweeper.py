@@ -21,7 +21,7 @@ from app.core.schedule import Policy, Urgency
 from app.errors import TaskNotFound
 from app.provider.simulator import ListReading, Server, Simulator, serve
 from app.settings import Settings, load_settings
-from app.store.models import PollRow
+from app.store.tables import POLLS
 from app.tracking.registration import NewTask
 from app.tracking.statistics import AppStatistics
 from app.wiring import Service, open_service
@@ -73,7 +73,7 @@ async def register(service: Service, *task_ids: str) -> None:
 
 async def urgency(service: Service, task_id: str) -> Urgency:
     async with service.database.read() as connection:
-        row = await connection.execute(select(PollRow.urgency).where(PollRow.task_id == task_id))
+        row = await connection.execute(select(POLLS.c.urgency).where(POLLS.c.task_id == task_id))
         return Urgency(row.scalar_one())
 
 
@@ -334,5 +334,5 @@ async def test_sweeps_and_polls_share_a_database_in_real_time(polling_service: S
     await register(polling_service, provider.simulator.start("normal", duration=60000))
     await asyncio.gather(polling_service.poller.run_once(), polling_service.sweeper.run_once())
     async with polling_service.database.read() as connection:
-        shown = (await connection.execute(select(PollRow.listed))).scalars().all()
+        shown = (await connection.execute(select(POLLS.c.listed))).scalars().all()
     assert len([status for status in shown if status in (1, 2)]) >= 12

@@ -19,8 +19,8 @@ from app.core.schedule import Pace, Plan, Policy, Urgency, longest_wait
 from app.provider.simulator import Simulator, serve
 from app.settings import load_settings
 from app.store import polls, sweeps
-from app.store.models import PollRow
-from app.store.models_webhooks import DeliveryRow
+from app.store.tables import POLLS
+from app.store.tables_webhooks import DELIVERIES
 from app.ticker import Job, Ticker
 from app.tracking.registration import NewTask
 from app.tracking.subscriptions import NewSubscription
@@ -67,7 +67,7 @@ async def register(service: Service, *numbers: int) -> None:
 async def waits(service: Service) -> dict[str, timedelta]:
     """How far ahead each queued poll lies."""
     async with service.database.read() as connection:
-        rows = await connection.execute(select(PollRow.task_id, PollRow.next_poll_at))
+        rows = await connection.execute(select(POLLS.c.task_id, POLLS.c.next_poll_at))
     return {row.task_id: row.next_poll_at - service.clock.now() for row in rows}
 
 
@@ -179,11 +179,11 @@ async def test_no_lease_and_no_wait_for_a_retry_outlasts_its_rule(
             "status": "pending", "created_at": clock.now(), "next_attempt_at": clock.now() + longest, "fresh": False,
             "behind": False, "claimed": claimed, "claim_no": 1, "tries": tries,
         }  # fmt: skip
-        await connection.execute(insert(DeliveryRow), [row])
+        await connection.execute(insert(DELIVERIES), [row])
     clock.leap = -HOUR
     await service.timekeeping.run_once()
     async with service.database.read() as connection:
-        at = (await connection.execute(select(DeliveryRow.next_attempt_at))).scalar_one()
+        at = (await connection.execute(select(DELIVERIES.c.next_attempt_at))).scalar_one()
     assert at == clock.now() + longest
 
 

@@ -17,7 +17,7 @@ from app.core.recording import FileStatus, Status
 from app.store import deliveries as store
 from app.store.delivery_lists import Delivery, DeliveryFilter
 from app.store.engine import Connection
-from app.store.models_webhooks import DeliveryRow
+from app.store.tables_webhooks import DELIVERIES
 from app.tracking.registration import NewTask
 from app.tracking.subscriptions import NewSubscription, Replay
 from app.wiring import Service, open_service, running
@@ -516,7 +516,7 @@ async def test_deleting_cancels_what_waits(service: Service, sink: Sink) -> None
     assert [x.status for x in await deliveries(service)] == ["cancelled"]
     await happen(service)
     async with service.database.read() as connection:
-        assert (await connection.execute(select(func.count()).select_from(DeliveryRow))).scalar() == 1
+        assert (await connection.execute(select(func.count()).select_from(DELIVERIES))).scalar() == 1
 
 
 async def test_a_new_address_holds_for_what_waits(service: Service, sink: Sink, clock: HandClock) -> None:
