@@ -64,15 +64,15 @@ async def _switches(service: Service) -> tuple[list[str], list[str]]:
         of = [f"ALTER TABLE tasks {{}} TRIGGER task_counts_{name}" for name in TRIGGERS]
         return [one.format("ENABLE") for one in of], [one.format("DISABLE") for one in of]
     async with service.database.read() as connection:
-        made = await connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name LIKE 'task_counts_%'")
-        on = [row.sql.replace("CREATE TRIGGER", "CREATE TRIGGER IF NOT EXISTS") for row in made]
+        made = await connection.ask("SELECT sql FROM sqlite_master WHERE name LIKE 'task_counts_%'")
+        on = [row["sql"].replace("CREATE TRIGGER", "CREATE TRIGGER IF NOT EXISTS") for row in made]
     return on, [f"DROP TRIGGER task_counts_{name}" for name in TRIGGERS]
 
 
 async def _run(service: Service, statements: Sequence[str]) -> None:
     async with service.database.write() as connection:
         for statement in statements:
-            await connection.exec_driver_sql(statement)
+            await connection.ask(statement)
 
 
 async def main(rounds: int) -> int:

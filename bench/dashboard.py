@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import Table, insert, text
+from sqlalchemy import Table, insert
 
 from app.clock import SystemClock
 from app.core.recording import NO_ATTENTION, Attention, Outcome, Polling, Status, Task, Tracking
 from app.core.told import CallbackEvent, LastCallback, Told
 from app.store import counts, schema
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.store.rows import task_values
 from app.store.tables import CALLBACKS, POLLS, TASKS, UtcDateTime
 from app.tracking.housekeeping import COUNTS, COUNTS_AT_ONCE
@@ -112,8 +113,7 @@ async def fill(url: str, number: int) -> None:
             drawn = await counts.draw_together(connection, above=COUNTS, limit=COUNTS_AT_ONCE)
     if not database.is_sqlite:
         async with database.unhurried() as connection:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await connection.execute(text("VACUUM ANALYZE"))  # as a server does by itself within minutes
+            await connection.say("VACUUM ANALYZE")  # as a server does by itself within minutes
     await database.checkpoint()
     await database.close()
 
@@ -132,7 +132,7 @@ async def _copy(connection: Connection, table: Table, copy: int, back: timedelta
             values[column.name] = at.format(column.name, back.total_seconds())
         elif column.name in ("signed", "said"):
             values[column.name] = f"replace({column.name}, task_id, {task_id})"
-    await connection.exec_driver_sql(
+    await connection.ask(
         f"INSERT INTO {table.name} ({', '.join(values)}) SELECT {', '.join(values.values())} "
         f"FROM {table.name} WHERE task_id BETWEEN '{LIVE:016d}' AND '{LIVE + MADE - 1:016d}'"
     )

@@ -10,11 +10,11 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Table, delete, text
 
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.store.tables import METADATA
 from bench.report import say
 
@@ -209,23 +209,22 @@ async def _unchecked(database: Database) -> AsyncIterator[Connection]:
     """A transaction in which no reference is checked and no trigger fires."""
     async with database.unhurried() as connection:
         if database.is_sqlite:
-            raw: Any = await connection.get_raw_connection()
             for pragma in ("foreign_keys=OFF", "synchronous=OFF", "cache_size=-500000"):
-                await raw.driver_connection.execute(f"PRAGMA {pragma}")
+                await connection.say(f"PRAGMA {pragma}")
         async with database.transaction(connection):
             made_by: Sequence[str] = ()
             if database.is_sqlite:
                 triggers = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
-                found: Any = (await connection.exec_driver_sql(triggers)).all()
-                made_by = [row[1] for row in found]
+                found = await connection.ask(triggers)
+                made_by = [row["sql"] for row in found]
                 for row in found:
-                    await connection.exec_driver_sql(f"DROP TRIGGER {row[0]}")
+                    await connection.say(f"DROP TRIGGER {row['name']}")
             else:
-                await connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
-                await connection.exec_driver_sql("SET LOCAL maintenance_work_mem = '500MB'")
+                await connection.say("SET LOCAL session_replication_role = replica")
+                await connection.say("SET LOCAL maintenance_work_mem = '500MB'")
             yield connection
             for statement in made_by:
-                await connection.exec_driver_sql(statement)
+                await connection.ask(statement)
 
 
 async def settle_down(database: Database) -> None:
@@ -234,8 +233,7 @@ async def settle_down(database: Database) -> None:
         await database.checkpoint()
         return
     async with database.unhurried() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.exec_driver_sql("VACUUM ANALYZE")
+        await connection.say("VACUUM ANALYZE")
 
 
 async def fill(database: Database, n: int, now: datetime) -> None:
@@ -244,10 +242,10 @@ async def fill(database: Database, n: int, now: datetime) -> None:
     indexes = [index for table in tables for index in table.indexes]
     async with _unchecked(database) as connection:
         for index in indexes:
-            await connection.run_sync(index.drop, checkfirst=True)
+            await connection.run_sync(index.drop, True)
         for statement in _statements(_Words(database.is_sqlite, n, now)):
             say(f"  {statement.split(maxsplit=3)[2]}")
-            await connection.exec_driver_sql(statement)
+            await connection.ask(statement)
         for index in indexes:
             await connection.run_sync(index.create)
         counts = METADATA.tables["task_counts"]

@@ -13,8 +13,8 @@ from app.core.recording import Attention
 from app.store import audit, callbacks, delivery_lists, events, feed, listing
 from app.store.audit import AuditFilter
 from app.store.callbacks import CallbackFilter
+from app.store.connection import Connection
 from app.store.delivery_lists import DeliveryFilter
-from app.store.engine import Connection
 from app.store.feed import FeedFilter
 from app.store.listing import FileFilter, TaskFilter
 from app.store.tables import CALLBACKS, EVENTS

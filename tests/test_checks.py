@@ -143,7 +143,7 @@ def test_serving_imports_what_it_needs_and_its_help_not_even_that() -> None:
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "fastapi" in modules
     unneeded = {"app.commands.cli", "app.commands.service", "app.checks", "app.provider.simulator"}
-    unneeded |= {"alembic", "asyncpg", "cryptography", "rich", "pygments", "pydantic.v1"}
+    unneeded |= {"alembic", "asyncpg", "cryptography", "sqlalchemy.orm", "rich", "pygments", "pydantic.v1"}
     assert not unneeded & set(modules)
 
 

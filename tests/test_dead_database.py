@@ -77,7 +77,7 @@ async def register_and_see_polled(services: list[Service], provider: Server, *, 
 
 async def nothing_leaked(services: list[Service]) -> None:
     async def idle() -> bool:
-        pools = [one.sync_engine.pool for service in services for one in service.database.engines]
+        pools = [one.pool for service in services for one in service.database.engines]
         return not any(cast(QueuePool, pool).checkedout() for pool in pools)
 
     async def nothing_open() -> bool:

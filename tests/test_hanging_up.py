@@ -57,7 +57,7 @@ async def hang_up(port: int, number: int, dice: random.Random) -> None:
 
 
 async def nothing_is_left_behind(service: Service) -> None:
-    pools = [cast(QueuePool, one.sync_engine.pool) for one in service.database.engines]
+    pools = [cast(QueuePool, one.pool) for one in service.database.engines]
     open_there = 0
     for _ in range(400):
         if not any(pool.checkedout() for pool in pools):

@@ -59,7 +59,7 @@ class Fuse:
 
     def guard(self, database: Database) -> None:
         for engine in database.engines:
-            event.listen(engine.sync_engine, "checkout", self._lay)
+            event.listen(engine, "checkout", self._lay)
 
     def _lay(self, connection: Any, *_: object) -> None:
         driver: Any = connection.driver_connection

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from sqlalchemy.util import greenlet_spawn
 
 from app.clock import SystemClock
 from app.core.recording import FileStatus, Observation, SeenFile, Status
@@ -225,7 +226,7 @@ class BreakableDatabase:
             await self._gate.shut()
             return
         assert service, "a file is made by whoever looks for it"
-        await service.database.engine.dispose()  # an open file outlives its removal
+        await greenlet_spawn(service.database.engine.dispose)  # an open file outlives its removal
         self._gate.rename(self._gate.with_name("away"))
 
     async def give_back(self) -> None:

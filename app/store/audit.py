@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.many import put_rows
 from app.store.pages import KEPT, ListingById, Page, Wanted
 from app.store.tables_audit import AUDIT

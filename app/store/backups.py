@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from app.core.recording import BACKUP_WARNING
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.tables import FILES
 
 NOTHING, GOES, GONE = range(3)

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from app.clock import Clock
-from app.store.engine import Connection
+from app.store.connection import Connection
 
 log = structlog.get_logger(__name__)
 

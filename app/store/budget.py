@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Double, Table, and_, bindparam, case, func
 
 from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE, AppState
 from app.store.budget_clock import budget_clock
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.many import upsert
 from app.store.tables_calls import BUDGETS, PERMITS
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, delete, literal_column, select, text, update
 
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.kept import Kept
 from app.store.many import among, put_rows, send
 from app.store.pages import KEPT, ListingById, Page, Wanted

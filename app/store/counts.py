@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, insert, select
 
 from app.core.schedule import Urgency
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.many import upsert
 from app.store.tables_counts import CALL_COUNTS, TASK_COUNTS
 

@@ -11,7 +11,7 @@ from sqlalchemy import and_, bindparam, exists, func, insert, not_, or_, select,
 
 from app.core.deliveries import LEASE, Attempt, DeliveryStatus, Subscription, Verdict
 from app.store import bell
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.many import put_rows
 from app.store.subscriptions import to_subscription
 from app.store.tables_webhooks import ATTEMPTS, DELIVERIES, SUBSCRIPTIONS

@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, literal_column, or_, select, update
 
 from app.core.deliveries import Attempt, DeliveryStatus
+from app.store.connection import Connection
 from app.store.counts import COUNTED
 from app.store.deliveries import PENDING, _row, due
-from app.store.engine import Connection
 from app.store.events import StoredEvent
 from app.store.many import upsert
 from app.store.pages import KEPT, ListingById, Page, Wanted

@@ -20,17 +20,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import event, func, make_url, select
+from sqlalchemy import Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.util import greenlet_spawn
 
 from app.clock import Clock, wall_time
 from app.store import postgresql, sqlite
-from app.store.driver import driver, say
+from app.store.connection import Connection
 from app.store.trouble import unavailable_if_down
-
-Connection = AsyncConnection
 
 REQUESTS, JOBS = 10, 5
 """Connections for requests, and for background jobs, of one process. A poll needs one for some milliseconds twice."""
@@ -53,7 +51,7 @@ _TOGETHER, _ALONE = (
 )
 
 _new_engine = partial(
-    create_async_engine,
+    create_engine,  # for the URLs of drivers for asyncio: all that waits goes through greenlets
     isolation_level="AUTOCOMMIT",  # we begin ourselves: `transaction`
     skip_autocommit_rollback=True,  # nothing comes back to a pool in a transaction
     hide_parameters=True,  # an error ends in the log; values are callers' data
@@ -73,8 +71,8 @@ def work_in_background() -> None:
 class _Lane:
     """The connections of requests, or of jobs. ``turns``: how many may ask for one to write at a time."""
 
-    reading: AsyncEngine
-    writing: AsyncEngine
+    reading: Engine
+    writing: Engine
     turns: asyncio.Semaphore
 
 
@@ -110,7 +108,7 @@ class Database:
         return f"{faulty[0]} cannot be written, or is not there" if faulty else None
 
     @property
-    def engines(self) -> set[AsyncEngine]:
+    def engines(self) -> set[Engine]:
         """All that hold connections."""
         return {engine for lane in (self._requests, self._jobs) for engine in (lane.reading, lane.writing)}
 
@@ -125,7 +123,7 @@ class Database:
     def _lane(self) -> _Lane:
         return self._jobs if _in_background.get() else self._requests
 
-    def _sqlite_engine(self, *, connections: int, busy: float, wait: float) -> AsyncEngine:
+    def _sqlite_engine(self, *, connections: int, busy: float, wait: float) -> Engine:
         folder = Path(self.url.removeprefix("sqlite+aiosqlite:///")).parent
         with suppress(OSError):  # told in plain words when it is used: `unwritable`
             folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +135,7 @@ class Database:
             connect_args={"async_creator_fn": sqlite.connect},
         )
 
-        @event.listens_for(engine.sync_engine, "connect")
+        @event.listens_for(engine, "connect")
         def connect(connection: Any, record: Any) -> None:
             sqlite.set_up(connection, busy=busy, wait=WAIT)
             connection.create_function("budget_clock", 0, self._clock.monotonic)
@@ -149,7 +147,7 @@ class Database:
         engine = self._postgresql_engine(STATEMENT, pool_size=size, max_overflow=0, pool_timeout=WAIT)
         return _Lane(engine, engine, asyncio.Semaphore(size))
 
-    def _postgresql_engine(self, statement: float | None, **pool: Any) -> AsyncEngine:
+    def _postgresql_engine(self, statement: float | None, **pool: Any) -> Engine:
         return _new_engine(
             make_url(self.url).difference_update_query([PGBOUNCER]),
             connect_args=postgresql.connect_args(wait=WAIT, statement=statement, pooled=self.is_pooled),
@@ -202,12 +200,13 @@ class Database:
         """A connection of its own, closed afterwards, whose statements may take their time: for migrations."""
         engine = self.engine if self.is_sqlite else self._postgresql_engine(None, poolclass=NullPool)
         with unavailable_if_down():
-            async with engine.connect() as connection:
+            async with _connected(engine) as connection:
                 if self.is_sqlite:
-                    raw: Any = await connection.get_raw_connection()
-                    raw.driver_connection.patience = None
-                yield connection
-                await connection.invalidate()
+                    connection.driver.patience = None
+                try:
+                    yield connection
+                finally:
+                    await connection.invalidate()
 
     @asynccontextmanager
     async def transaction(
@@ -217,14 +216,14 @@ class Database:
         if self.is_sqlite:
             await self._begin(connection, durable)
         else:
-            await say(connection, f"BEGIN; {first}")
+            await connection.say(f"BEGIN; {first}")
         try:
             yield
-            await say(connection, "COMMIT")
+            await connection.say("COMMIT")
         except BaseException:
             # SQLite ends by itself what it has no room for, or no time.
-            if not connection.invalidated and driver(connection).is_in_transaction():
-                await say(connection, "ROLLBACK")
+            if not connection.invalidated and connection.driver.is_in_transaction():
+                await connection.say("ROLLBACK")
             raise
 
     async def _begin(self, connection: Connection, durable: bool) -> None:
@@ -236,7 +235,7 @@ class Database:
         give_up = asyncio.get_running_loop().time() + WAIT
         while True:
             try:
-                await say(connection, begin)
+                await connection.say(begin)
                 connection.info["durable"] = durable
                 return
             except OperationalError as error:
@@ -247,9 +246,8 @@ class Database:
         """Move what was written to SQLite's log into its file, here rather than after somebody's commit."""
         if self.is_sqlite:
             with unavailable_if_down():
-                async with self._lane.reading.connect() as connection:
-                    raw: Any = await connection.get_raw_connection()
-                    await raw.driver_connection.run("execute", "PRAGMA wal_checkpoint(PASSIVE)", ())
+                async with _connected(self._lane.reading) as connection:
+                    await connection.driver.run("execute", "PRAGMA wal_checkpoint(PASSIVE)", ())
 
     async def synchronise(self) -> None:
         """Set the service's clock by the database's."""
@@ -267,16 +265,14 @@ class Database:
 
     async def close(self) -> None:
         for engine in self.engines:
-            await engine.dispose()
+            await greenlet_spawn(engine.dispose)
 
 
 @asynccontextmanager
-async def _connected(engine: AsyncEngine) -> AsyncIterator[Connection]:
+async def _connected(engine: Engine) -> AsyncIterator[Connection]:
     """A connection from the pool, in no transaction yet."""
-    connection: Any = await engine.connect().start()
+    connection = Connection(await greenlet_spawn(engine.connect))
     try:
         yield connection
     finally:
-        # At once: closing has nothing to wait for here, so it takes no task of its own that nothing can cancel, as
-        # SQLAlchemy would start one, nor a greenlet. Both cost more than a small statement.
-        connection.sync_connection.close()
+        connection.sync.close()  # it has nothing to wait for here, so it takes no greenlet

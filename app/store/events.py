@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Integer, Text, bindparam, cast, select, updat
 from app.core.deliveries import EVENT_TYPES
 from app.core.public import Event, event_json
 from app.store import bell, deliveries, subscriptions
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.kept import Kept
 from app.store.many import add_rows, put_rows
 from app.store.tables import EVENTS

@@ -34,7 +34,7 @@ from sqlalchemy import (
 
 from app.core.public import CALLBACK_RECEIVED
 from app.store.checks import holds, shows_label
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.events import StoredEvent, stored
 from app.store.kept import Kept
 from app.store.many import upsert

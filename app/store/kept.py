@@ -12,8 +12,7 @@ from typing import Any
 from sqlalchemy import ARRAY, Dialect
 from sqlalchemy.types import TypeEngine
 
-from app.store.driver import Rows, ask, ask_each
-from app.store.engine import Connection
+from app.store.connection import Connection, Rows
 
 Given = Mapping[str, Any]
 """Values of a statement's parameters, and maybe others that it has not."""
@@ -29,7 +28,7 @@ class Kept:
     async def rows(self, connection: Connection, given: Given) -> Rows:
         """All that it returns."""
         written = self.written(connection.dialect)
-        return written.read(await ask(connection, written.text, written.values(given)))
+        return written.read(await connection.ask(written.text, written.values(given)))
 
     def written(self, dialect: Dialect) -> _Written:
         """As this engine takes it."""
@@ -42,7 +41,7 @@ async def rows_of_each(connection: Connection, asked: Iterable[tuple[Kept, Itera
     """On SQLite, all that these return, each run once for each of what is given; in one trip to its thread. Only the
     first of them returns anything."""
     written = [(kept.written(connection.dialect), given) for kept, given in asked]
-    found = await ask_each(connection, [(one.text, [one.values(row) for row in rows]) for one, rows in written])
+    found = await connection.ask_each([(one.text, [one.values(row) for row in rows]) for one, rows in written])
     return written[0][0].read(found)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from app.core.deliveries import LEASE, LONGEST_WAIT
 from app.core.schedule import Urgency
 from app.store import bell
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.tables import POLLS
 from app.store.tables_calls import SWEEPS
 from app.store.tables_webhooks import DELIVERIES

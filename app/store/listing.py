@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Integer, Select, bindparam, literal_column
 
 from app.core.recording import File, Status, Whose
 from app.store.checks import holds, shows_label
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.kept import Kept
 from app.store.pages import KEPT, OUT_OF_STEP, Listing, Page, Wanted
 from app.store.rows import STAMP_COLUMNS, Stamp, to_file

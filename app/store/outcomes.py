@@ -14,7 +14,7 @@ from app.core.detection import Ending
 from app.core.recording import Outcome, Status
 from app.store.callbacks import ACCEPTED
 from app.store.checks import holds
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.tables import CALLBACKS, TASKS
 
 _ENDED = [status.value for status in Status if status.ended]

@@ -35,7 +35,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 from sqlalchemy.sql.visitors import iterate
 
 from app.store.checks import By, checked
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.kept import Kept
 
 FEW = 500

@@ -28,7 +28,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from app.core.recording import Task
 from app.core.schedule import EARLY, Plan, Urgency
 from app.store import bell
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.many import put_rows, unless_there
 from app.store.tables import POLLS, TASKS
 

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 from app.core.recording import Tracking
 from app.store import feed
 from app.store.checks import holds
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.many import upsert
 from app.store.tables import CALLBACKS, EVENTS, TASKS, TOMBSTONES
 from app.store.tables_audit import AUDIT

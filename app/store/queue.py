@@ -8,8 +8,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Integer, bindparam, case, exists, func, literal_column, or_, select
 
 from app.core.schedule import CLOSING_EDGES, Urgency
+from app.store.connection import Connection
 from app.store.counts import COUNTED
-from app.store.engine import Connection
 from app.store.polls import OF_APP, STORED, due, of_class
 from app.store.tables import POLLS, TASKS
 

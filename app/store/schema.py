@@ -15,7 +15,8 @@ from sqlalchemy import column, inspect, select, table, text
 
 from app.errors import Misconfigured
 from app.imports import without_extras
-from app.store.engine import WAIT, Connection, Database
+from app.store.connection import Connection
+from app.store.engine import WAIT, Database
 
 HEAD = "0012_since_0006"
 """The revision this code was written for: the newest in ``migrations/versions``."""
@@ -58,8 +59,7 @@ async def migrate(database: Database, revision: str = "head") -> None:
     async with database.unhurried() as connection:
         if database.is_sqlite:
             # Rebuilding a table would otherwise delete what refers to it; it cannot be set in a transaction.
-            raw = await connection.get_raw_connection()
-            await raw.driver_connection.execute("PRAGMA foreign_keys=OFF")  # type: ignore[union-attr]
+            await connection.say("PRAGMA foreign_keys=OFF")
         async with database.transaction(connection):
             if not database.is_sqlite:
                 # However long another process takes. Of those that serve, none is held up for longer than WAIT.

@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select, update
 
 from app.core.deliveries import Subscription, Wanted
 from app.core.public import time_text
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.kept import Kept
 from app.store.many import upsert
 from app.store.tables_webhooks import SUBSCRIPTIONS

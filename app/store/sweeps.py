@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, exists, select, update
 from app.core.public import error_json
 from app.core.recording import LastError, Status, Tracking
 from app.core.sweeping import Known
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.many import upsert
 from app.store.tables import POLLS, TASKS
 from app.store.tables_calls import SWEEPS

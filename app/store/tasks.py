@@ -16,7 +16,7 @@ from app.core.recording import (
     LastError,
     Task,
 )
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.kept import Kept
 from app.store.many import INSERT, add_rows, among, change_rows, put_rows, send, upsert
 from app.store.rows import (

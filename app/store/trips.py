@@ -36,7 +36,7 @@ from app.core.schedule import Plan, Urgency
 from app.store import budget, polls
 from app.store.budget import Permit
 from app.store.budget_clock import budget_clock
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.kept import Kept
 from app.store.polls import CLAIM_LEASE, Claim
 from app.store.rows import task_values, to_file, to_task

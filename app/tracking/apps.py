@@ -11,7 +11,8 @@ import structlog
 from app.clock import Clock
 from app.errors import AppNotFound, InvalidRequest
 from app.store.bell import POLLS, ring
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.tracking.audit import NOBODY, Caller, note
 from app.tracking.budget import Budget
 

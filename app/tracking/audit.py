@@ -15,7 +15,8 @@ from typing import Any, Literal
 from app.core.public import Json
 from app.store import audit as store
 from app.store.audit import AuditFilter, Line
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.store.pages import Page
 
 Action = Literal[

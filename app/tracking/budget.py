@@ -24,7 +24,8 @@ from app.provider.client import DESCRIBE_RECORD_STATUS, Call, Provider
 from app.store import budget as store
 from app.store import trips
 from app.store.budget import Permit
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.store.polls import Claim
 from app.tracking.calls import PROBE, begin_counting, count
 from app.tracking.turns import OwnClockRule, Turn, Wait, sleep

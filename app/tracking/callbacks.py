@@ -26,7 +26,8 @@ from app.provider.callbacks import Letter, read
 from app.store import callbacks as store
 from app.store import tasks as task_store
 from app.store.callbacks import ACCEPTED, REPEAT, SUSPICIOUS, CallbackFilter, Receipt, Stored
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.store.many import one_trip
 from app.store.pages import Page
 from app.tracking.hearing import REMEMBER, Heard, Hearing

@@ -21,7 +21,8 @@ from app.errors import (
 )
 from app.provider.client import Call
 from app.store import counts
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 
 PROBE = "probe"
 """Counted apart from other calls of its action."""

@@ -17,7 +17,7 @@ from app.core.recording import Task
 from app.store import events as event_store
 from app.store import tasks as store
 from app.store.bell import after_commit
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.many import one_trip
 
 log = structlog.get_logger(__name__)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from app.errors import FeedPositionLost
 from app.store import feed as store
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.store.feed import FeedFilter, Page
 
 OLDEST = 0

@@ -16,7 +16,7 @@ from app.provider import callbacks as wire
 from app.store import callbacks as store
 from app.store import polls
 from app.store import tasks as task_store
-from app.store.engine import Connection
+from app.store.connection import Connection
 from app.store.many import send
 from app.tracking.changes import Changes
 

@@ -18,7 +18,8 @@ from app.store import backups, counts, feed, polls, purging
 from app.store import callbacks as callback_store
 from app.store import events as event_store
 from app.store import tasks as store
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.tracking.changes import Changes
 from app.tracking.hearing import Hearing
 

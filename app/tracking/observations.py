@@ -23,7 +23,8 @@ from app.store import polls, trips
 from app.store import tasks as store
 from app.store.bell import after_commit
 from app.store.budget import Permit
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.store.polls import Claim
 from app.tracking.changes import Changes
 from app.tracking.hearing import Hearing

@@ -15,7 +15,8 @@ from app.core.values import replace
 from app.errors import AppConflict, InvalidRequest, Refusal
 from app.store import polls
 from app.store import tasks as store
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.store.many import one_trip
 from app.tracking.audit import NOBODY, Action, Caller, note, note_all
 from app.tracking.changes import Changes

@@ -14,8 +14,9 @@ from app.core.schedule import Pace, Urgency
 from app.core.told import CallbackEvent
 from app.provider.callbacks import numbers_of
 from app.store import counts, outcomes, queue, sweeps
+from app.store.connection import Connection
 from app.store.delivery_lists import Outbox, outbox
-from app.store.engine import Connection, Database
+from app.store.engine import Database
 from app.tracking.budget import Budget, Stand
 from app.tracking.callbacks import Callbacks
 from app.tracking.calls import Spending

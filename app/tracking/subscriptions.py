@@ -20,9 +20,10 @@ from app.secret_box import SecretBox
 from app.store import delivery_lists as deliveries
 from app.store import events as event_store
 from app.store import subscriptions as store
+from app.store.connection import Connection
 from app.store.deliveries import due
 from app.store.delivery_lists import Delivery, DeliveryFilter
-from app.store.engine import Connection, Database
+from app.store.engine import Database
 from app.store.pages import Page
 from app.tracking.audit import NOBODY, Caller, note, retell
 from app.tracking.posting import Post

@@ -24,8 +24,9 @@ from app.errors import DatabaseUnavailable
 from app.store import deliveries as store
 from app.store import events as event_store
 from app.store import subscriptions as subscription_store
+from app.store.connection import Connection
 from app.store.deliveries import Claim, Ready
-from app.store.engine import Connection, Database
+from app.store.engine import Database
 from app.store.events import StoredEvent
 from app.tracking.posting import Post
 from app.tracking.turns import sleep

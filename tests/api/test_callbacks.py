@@ -213,7 +213,7 @@ async def test_a_registration_takes_seven_trips_to_postgresql_and_a_callback_fiv
 
     await register(client)
     await call_back(1)
-    event.listen(service.database.engine.sync_engine, "checkout", listen_to)
+    event.listen(service.database.engine, "checkout", listen_to)
     await register(client, 1)
     registration, trips = trips, []
     await call_back(2)

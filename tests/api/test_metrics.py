@@ -14,6 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection, event
+from sqlalchemy.util import greenlet_spawn
 
 from app.core.recording import LastError, Status, Task
 from app.core.schedule import Closing, Pace, Urgency
@@ -282,7 +283,7 @@ async def test_without_the_database_the_rest_is_told_all_the_same(
         before = await scrape(client)
         assert before("polls_due", app_id=APP) == 0
         await breakable_database.take_away(service)
-        await service.database._jobs.reading.dispose()  # an open file outlives its removal
+        await greenlet_spawn(service.database._jobs.reading.dispose)  # an open file outlives its removal
         clock.advance(10)
         told = await scrape(client)
         assert told("polls_due", app_id=APP) is None
@@ -297,7 +298,7 @@ async def test_without_the_database_the_rest_is_told_all_the_same(
 async def test_many_scrapes_at_once_are_one_look(client: httpx.AsyncClient, service: Service, clock: HandClock) -> None:
     looks = 0
 
-    @event.listens_for(service.database._jobs.reading.sync_engine, "begin")
+    @event.listens_for(service.database._jobs.reading, "begin")
     def count(_: Connection) -> None:
         nonlocal looks
         looks += 1

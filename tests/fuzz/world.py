@@ -16,11 +16,11 @@ from typing import Any
 
 import uvicorn
 import uvloop
-from sqlalchemy import StaticPool, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import text
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.connections import server_config
+from app.clock import SystemClock
 from app.core.deliveries import DEFAULT_TYPES
 from app.core.recording import FileStatus, Status
 from app.core.signing import callback_signature
@@ -197,19 +197,19 @@ async def _fill(service: Service, target: str) -> tuple[str, str]:
 @asynccontextmanager
 async def watching(database: Database) -> AsyncIterator[Callable[[], Coroutine[Any, Any, object]]]:
     """A fingerprint of all that is stored: it changes with every commit that changes anything."""
-    engine = create_async_engine(database.url, poolclass=StaticPool)
+    own = Database(database.url, SystemClock())
     if database.is_sqlite:
-        question = "PRAGMA data_version"  # tells of others' commits, so it takes a connection of its own
+        question = "PRAGMA data_version"  # of a connection, always the same: it tells of others' commits
     else:
         question = " UNION ALL ".join(
             f"SELECT '{table}', count(*), max(xmin::text::bigint) FROM {table}" for table in METADATA.tables
         )
 
     async def look() -> object:
-        async with engine.connect() as connection:
+        async with own.read() as connection:
             return (await connection.execute(text(question))).all()
 
     try:
         yield look
     finally:
-        await engine.dispose()
+        await own.close()

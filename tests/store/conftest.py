@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from app.store.engine import Database
 from tests.world import HandClock
@@ -19,10 +18,9 @@ async def empty_database(database_url: str, tmp_path: Path) -> AsyncIterator[Dat
     if database_url.startswith("postgresql"):
         url = database_url.replace("/postgres?", "/empty?")
         server = Database(database_url, HandClock())
-        async with server.engine.connect() as connection:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await connection.execute(text("DROP DATABASE IF EXISTS empty"))
-            await connection.execute(text("CREATE DATABASE empty"))
+        async with server.unhurried() as connection:
+            await connection.say("DROP DATABASE IF EXISTS empty")
+            await connection.say("CREATE DATABASE empty")
         await server.close()
     database = Database(url, HandClock())
     yield database

@@ -54,7 +54,7 @@ async def work(database: Database) -> None:
 async def everything_is_whole(database: Database) -> None:
     """All connections are back, none with a transaction, and the next to come finds them so."""
     for engine in database.engines:
-        assert cast(QueuePool, engine.sync_engine.pool).checkedout() == 0
+        assert cast(QueuePool, engine.pool).checkedout() == 0
     async with asyncio.timeout(2), database.write() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM permits"))).scalar_one() in (0, 2)
         await connection.execute(text("DELETE FROM permits"))
@@ -77,8 +77,7 @@ async def test_work_may_be_cancelled_at_any_step(database: Database, warm: bool)
     cut_off = 0
     for step in range(100):
         if not warm:
-            for engine in database.engines:
-                await engine.dispose()
+            await database.close()
         task = asyncio.create_task(work(database))
         for _ in range(step % 50):
             await asyncio.sleep(0)

@@ -167,6 +167,6 @@ async def test_what_is_due_is_counted_by_looks_into_an_index_and_up_to_a_bound(
         if connection.dialect.name == "postgresql":
             await connection.execute(text("SET LOCAL enable_seqscan = off"))  # it would be right for so few
             explain = "EXPLAIN "
-        plan = str((await connection.exec_driver_sql(f"{explain}{sql}")).all())
+        plan = str([list(row.values()) for row in await connection.ask(f"{explain}{sql}")])
     assert "ix_polls_app_id_urgency_next_poll_at" in plan
     assert not re.search("Seq Scan|SCAN polls|Sort|TEMP B-TREE", plan)

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, insert, select, text
-from sqlalchemy.exc import DBAPIError
 
 from app.core.public import Event
+from app.errors import DatabaseUnavailable
 from app.store import events, feed, schema
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.store.feed import FeedFilter
 from app.store.tables import EVENTS
 from tests.world import APP, NOON, OTHER_APP, HandClock, task_id
@@ -89,7 +90,7 @@ class Writer:
 
     async def write(self, *names: str) -> None:
         if not self.written:
-            self.connection = await self._stack.enter_async_context(self.database.engine.connect())
+            self.connection = await self._stack.enter_async_context(self.database.read())
             await self._stack.enter_async_context(self.database.transaction(self.connection))
         await events.add(self.connection, [event(name) for name in names])
         self.written += names
@@ -213,7 +214,7 @@ async def test_a_frozen_writer_holds_readers_up_only_until_its_transaction_is_en
         while not await reader.read():  # noqa: ASYNC110 - what ends the transaction is PostgreSQL's clock
             await asyncio.sleep(0.02)
     assert reader.names == ["before", "after"]
-    with pytest.raises(DBAPIError):
+    with pytest.raises(DatabaseUnavailable):
         await frozen.commit()
 
 
@@ -278,9 +279,9 @@ async def test_the_place_before_the_first_is_announced_once_however_many_are_tak
 @on_postgresql
 async def test_an_announcement_that_a_savepoint_takes_back_is_made_again(database: Database) -> None:
     async with database.write() as connection:
-        savepoint = await connection.begin_nested()
+        await connection.say("SAVEPOINT before")
         await events.add(connection, [event("undone")])
-        await savepoint.rollback()
+        await connection.say("ROLLBACK TO before")
         assert await announced(connection) == []
         await events.add(connection, [event("kept")])
         first = (await connection.execute(select(func.min(EVENTS.c.seq)))).scalar_one()

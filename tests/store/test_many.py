@@ -11,7 +11,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import DatabaseUnavailable
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.store.many import among, change_rows, one_trip, put_rows, send
 from app.store.tables import EVENTS, TOMBSTONES
 from app.wiring import Service

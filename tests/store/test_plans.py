@@ -21,7 +21,6 @@ import httpx
 import pytest
 from pydantic import BaseModel
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.audit import AuditQuery
 from app.api.events import FeedFilterQuery
@@ -31,6 +30,7 @@ from app.core.recording import FileStatus, Status
 from app.core.signing import callback_signature
 from app.errors import TaskUnknown
 from app.store import pages
+from app.store.connection import Connection
 from app.store.sqlite import SqliteConnection
 from app.store.tables import METADATA
 from app.tracking import housekeeping
@@ -104,14 +104,14 @@ def listening(service: Service) -> Iterator[Said]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(SqliteConnection, "fetch_each", note_by_sqlite)
         for engine in service.database.engines:
-            event.listen(engine.sync_engine, "before_cursor_execute", note)
+            event.listen(engine, "before_cursor_execute", note)
             if not service.database.is_sqlite:
-                event.listen(engine.sync_engine, "checkout", listen_to)
+                event.listen(engine, "checkout", listen_to)
         yield said
         for engine in service.database.engines:
-            event.remove(engine.sync_engine, "before_cursor_execute", note)
+            event.remove(engine, "before_cursor_execute", note)
             if not service.database.is_sqlite:
-                event.remove(engine.sync_engine, "checkout", listen_to)
+                event.remove(engine, "checkout", listen_to)
 
 
 async def live(service: Service, client: httpx.AsyncClient, clock: HandClock, sink: Sink) -> None:
@@ -184,7 +184,7 @@ async def scans(service: Service, said: Said) -> dict[str, list[str]]:
     """The large tables that statements read from end to end."""
     found: dict[str, list[str]] = {}
     shapes: set[str] = set()
-    async with service.database.engine.connect() as connection:
+    async with service.database.unhurried() as connection:
         sqlite = service.database.is_sqlite
         if not sqlite:
             await grow(connection, dict.fromkeys(LARGE, 1_000_000))
@@ -192,7 +192,7 @@ async def scans(service: Service, said: Said) -> dict[str, list[str]]:
             if not re.match(r"\s*(SELECT|UPDATE|DELETE|WITH)", statement):
                 continue
             explain = "EXPLAIN QUERY PLAN " if sqlite else "EXPLAIN (FORMAT JSON) "
-            plan = (await connection.exec_driver_sql(explain + statement, values)).all()
+            plan = [list(row.values()) for row in await connection.ask(explain + statement, values)]
             read = _read_by_sqlite(plan, statement) if sqlite else _read_by_postgresql(plan[0][0])
             ways = [row[-1] for row in plan] if sqlite else _ways(_json(plan[0][0])[0]["Plan"])
             shapes.add("\n    ".join([_short(statement), *ways]))
@@ -206,7 +206,7 @@ async def scans(service: Service, said: Said) -> dict[str, list[str]]:
     return found
 
 
-async def grow(connection: AsyncConnection, rows: dict[str, int]) -> None:
+async def grow(connection: Connection, rows: dict[str, int]) -> None:
     """Until a ROLLBACK: so many rows on the pages there are, nothing known of them, whatever other tests left."""
     await connection.execute(text("BEGIN"))
     for name, number in rows.items():
@@ -218,16 +218,16 @@ async def grow(connection: AsyncConnection, rows: dict[str, int]) -> None:
 async def disordered(service: Service, said: Said) -> list[str]:
     """Those of these that PostgreSQL would not answer along an index, with values yet unknown and few polls."""
     found = []
-    async with service.database.engine.connect() as connection:
+    async with service.database.unhurried() as connection:
         await grow(connection, dict.fromkeys(LARGE, 1_000_000) | {"polls": 50})
         await connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
         for statement, values in said.items():
             if not statement.startswith("SELECT") or not re.search(ORDERED, statement):
                 continue  # a few rows, which are sorted
-            await connection.exec_driver_sql(f"PREPARE this AS {statement}")
+            await connection.say(f"PREPARE this AS {statement}")
             nulls = f"({', '.join('NULL' for _ in values)})" if values else ""
-            plan = (await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) EXECUTE this{nulls}")).scalar()
-            await connection.exec_driver_sql("DEALLOCATE this")
+            plan = (await connection.ask(f"EXPLAIN (FORMAT JSON) EXECUTE this{nulls}"))[0]["QUERY PLAN"]
+            await connection.say("DEALLOCATE this")
             if kinds := UNORDERED & set(_kinds(_json(plan)[0]["Plan"])):
                 found.append(f"{kinds}: {statement}")
         await connection.execute(text("ROLLBACK"))

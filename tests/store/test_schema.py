@@ -1,4 +1,4 @@
-"""The schema: no drift from the tables in app.store, two starts at once, and who may migrate. With data: test_migrations.py."""
+"""The schema: no drift from the tables, two starts at once, and who may migrate. With data: test_migrations.py."""
 
 from __future__ import annotations
 

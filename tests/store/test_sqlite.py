@@ -15,7 +15,8 @@ from sqlalchemy.schema import CreateTable
 from app.clock import SystemClock
 from app.errors import DatabaseUnavailable
 from app.store import engine
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.store.kept import Kept
 from app.store.many import change_rows, one_trip, put_rows
 from app.store.sqlite import SqliteConnection

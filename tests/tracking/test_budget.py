@@ -13,9 +13,9 @@ from sqlalchemy import update
 
 from app.core.budget import COOL_DOWN, DOUBT, HEAD_START, LEASE
 from app.store import budget as store
-from app.store import driver
 from app.store.budget import Permit
-from app.store.engine import Connection, Database
+from app.store.connection import Connection
+from app.store.engine import Database
 from app.store.tables_calls import BUDGETS, PERMITS
 from app.wiring import Service
 from tests.world import HandClock
@@ -236,13 +236,14 @@ async def test_a_turn_whose_commit_fails_takes_no_place_in_this_process(
 ) -> None:
     budget, never = service.budgets[APP], asyncio.Event()
 
-    async def say(connection: Connection, words: str) -> None:
+    async def say_all_but_that(connection: Connection, words: str) -> None:
         if words == "COMMIT":
             raise RuntimeError("gone")
-        await driver.say(connection, words)
+        await say(connection, words)
 
+    say = Connection.say
     with monkeypatch.context() as patched:
-        patched.setattr("app.store.engine.say", say)
+        patched.setattr(Connection, "say", say_all_but_that)
         for _ in range(LIMIT):
             with pytest.raises(RuntimeError, match="gone"):
                 await budget.turn(never)

@@ -15,8 +15,8 @@ from sqlalchemy import func, select
 from app.core.deliveries import DEFAULT_TYPES, EVENT_TYPES, LEASE, SCHEDULE, Subscription, Verdict
 from app.core.recording import FileStatus, Status
 from app.store import deliveries as store
+from app.store.connection import Connection
 from app.store.delivery_lists import Delivery, DeliveryFilter
-from app.store.engine import Connection
 from app.store.tables_webhooks import DELIVERIES
 from app.tracking.registration import NewTask
 from app.tracking.subscriptions import NewSubscription, Replay
