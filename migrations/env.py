@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from app.clock import SystemClock
 from app.settings import load_settings
-from app.store import tables_audit, tables_calls, tables_counts, tables_webhooks  # noqa: F401 - METADATA knows them then
+from app.store import schema, tables_audit, tables_calls, tables_counts, tables_webhooks  # noqa: F401 - METADATA knows them then
 from app.store.engine import Database
 from app.store.tables import METADATA, UtcDateTime
 
@@ -21,6 +21,8 @@ def plain_type(kind: str, obj: Any, autogen_context: Any) -> str | Literal[False
 
 
 def run(connection: Connection) -> None:
+    if not connection.in_transaction():
+        connection.begin()  # it is begun already, of which SQLAlchemy was not told; Alembic would end it
     context.configure(
         render_item=plain_type,
         connection=connection,
@@ -34,9 +36,11 @@ def run(connection: Connection) -> None:
 
 async def run_by_hand() -> None:
     database = Database(load_settings().database_url, SystemClock())
-    async with database.write() as connection:
-        await connection.run_sync(run)
-    await database.close()
+    try:
+        async with schema.changing(database) as connection:
+            await connection.run_sync(run)
+    finally:
+        await database.close()
 
 
 handed_over = context.config.attributes.get("connection")

@@ -8,6 +8,8 @@ docs/migrations.md.
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection as SyncConnection
@@ -56,6 +58,14 @@ async def _revision(connection: Connection) -> str | None:
 
 async def migrate(database: Database, revision: str = "head") -> None:
     """Bring the schema to ``revision``, in one transaction; a second process that tries waits for the first."""
+    async with changing(database) as connection:
+        if revision != "head" or not serves(await _revision(connection), HEAD):
+            await connection.run_sync(_run, revision)
+
+
+@asynccontextmanager
+async def changing(database: Database) -> AsyncIterator[Connection]:
+    """A transaction to change the schema in; nobody else does meanwhile."""
     async with database.unhurried() as connection:
         if database.is_sqlite:
             # Rebuilding a table would otherwise delete what refers to it; it cannot be set in a transaction.
@@ -66,8 +76,7 @@ async def migrate(database: Database, revision: str = "head") -> None:
                 await connection.execute(text("SET LOCAL lock_timeout = 0"))
                 await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
                 await connection.execute(text(f"SET LOCAL lock_timeout = '{WAIT}s'"))
-            if revision != "head" or not serves(await _revision(connection), HEAD):
-                await connection.run_sync(_run, revision)
+            yield connection
 
 
 def _run(connection: SyncConnection, revision: str) -> None:

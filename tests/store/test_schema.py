@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -25,6 +27,14 @@ async def test_the_migrated_schema_is_what_the_tables_say(empty_database: Databa
     await schema.migrate(empty_database)
     async with empty_database.read() as connection:
         assert await connection.run_sync(differences) == []
+
+
+async def test_alembic_by_hand_migrates_too(empty_database: Database) -> None:
+    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    own = {"DATABASE_URL": empty_database.url, "ZEGO_APP_ID": "1", "ZEGO_SERVER_SECRET": "a" * 32}
+    program = await asyncio.create_subprocess_exec(*command, cwd=schema.MIGRATIONS.parent, env=os.environ | own)
+    assert await program.wait() == 0
+    assert await schema.fits(empty_database)
 
 
 async def test_several_processes_may_migrate_at_once(empty_database: Database) -> None:
