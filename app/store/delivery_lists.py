@@ -65,11 +65,12 @@ async def outbox(connection: Connection, *, since: datetime) -> Outbox:
     waiting = select(_ROW.created_at).where(_ROW.next_attempt_at.is_not(None)).limit(COUNTED).subquery()
     pending, oldest = (await connection.execute(select(func.count(), func.min(waiting.c.created_at)))).one()
     failed = _ROW.status == DeliveryStatus.FAILED.value
-    given_up = select(func.count()).where(_ROW.created_at > since, failed)
+    given_up = select(func.count()).where(_IS_GIVEN_UP, _ROW.created_at > since, failed)
     return Outbox(pending=pending, oldest=oldest, failed=(await connection.execute(given_up)).scalar_one())
 
 
 _GIVEN_UP = (DeliveryStatus.FAILED.value, DeliveryStatus.CANCELLED.value)
+_IS_GIVEN_UP = _ROW.status.in_(literal_column(f"'{one}'") for one in _GIVEN_UP)  # word for word as the index has it
 _SHOWN = [_ROW[name] for name in Delivery.__dataclass_fields__ if name != "attempts"]
 
 
@@ -81,11 +82,9 @@ async def page(connection: Connection, wanted: DeliveryFilter, *, before: int | 
 
 @lru_cache(KEPT)
 def _listing(wanted: DeliveryFilter) -> ListingById:
-    # Word for word as the indexes have it.
-    given_up: list[ColumnElement[bool]] = [_ROW.status.in_(literal_column(f"'{one}'") for one in _GIVEN_UP)]
     found_by: list[list[ColumnElement[bool]]] = [
         [_ROW.next_attempt_at.is_not(None)] if wanted.status == (PENDING,) else [],
-        given_up if wanted.status and set(wanted.status) <= set(_GIVEN_UP) else [],
+        [_IS_GIVEN_UP] if wanted.status and set(wanted.status) <= set(_GIVEN_UP) else [],
     ]
     checks: list[ColumnElement[bool]] = []
     if wanted.status:

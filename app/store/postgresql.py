@@ -13,7 +13,8 @@ def connect_args(*, wait: float, statement: float | None, pooled: bool) -> dict[
     PgBouncer, which gives each transaction another connection: what was prepared or set on the last is not there."""
     limits = {"statement_timeout": statement or 0, "lock_timeout": wait, "idle_in_transaction_session_timeout": IDLE}
     settings = {name: f"{seconds * 1000:.0f}" for name, seconds in limits.items()}
-    settings |= {"enable_seqscan": "off", "jit": "off"}  # every statement has its index: docs/decisions.md
+    # Every statement has its index, whatever the values; to plan it again took longer than to run it: docs/decisions.md
+    settings |= {"enable_seqscan": "off", "jit": "off", "plan_cache_mode": "force_generic_plan"}
     unprepared = {
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,

@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -188,13 +188,17 @@ async def scans(service: Service, said: Said) -> dict[str, list[str]]:
         sqlite = service.database.is_sqlite
         if not sqlite:
             await grow(connection, dict.fromkeys(LARGE, 1_000_000))
+            assert [*(await connection.ask("SHOW plan_cache_mode"))[0].values()] == ["force_generic_plan"]
         for statement, values in said.items():
             if not re.match(r"\s*(SELECT|UPDATE|DELETE|WITH)", statement):
                 continue
-            explain = "EXPLAIN QUERY PLAN " if sqlite else "EXPLAIN (FORMAT JSON) "
-            plan = [list(row.values()) for row in await connection.ask(explain + statement, values)]
-            read = _read_by_sqlite(plan, statement) if sqlite else _read_by_postgresql(plan[0][0])
-            ways = [row[-1] for row in plan] if sqlite else _ways(_json(plan[0][0])[0]["Plan"])
+            if sqlite:
+                asked = await connection.ask(f"EXPLAIN QUERY PLAN {statement}", values)
+                plan = [list(row.values()) for row in asked]
+                read, ways = _read_by_sqlite(plan, statement), [row[-1] for row in plan]
+            else:
+                kept = await kept_plan(connection, statement, values)
+                read, ways = list(_walked(kept, limited=False)), list(_ways(kept))
             shapes.add("\n    ".join([_short(statement), *ways]))
             if read:
                 found[statement] = read
@@ -220,18 +224,22 @@ async def disordered(service: Service, said: Said) -> list[str]:
     found = []
     async with service.database.unhurried() as connection:
         await grow(connection, dict.fromkeys(LARGE, 1_000_000) | {"polls": 50})
-        await connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
         for statement, values in said.items():
             if not statement.startswith("SELECT") or not re.search(ORDERED, statement):
                 continue  # a few rows, which are sorted
-            await connection.say(f"PREPARE this AS {statement}")
-            nulls = f"({', '.join('NULL' for _ in values)})" if values else ""
-            plan = (await connection.ask(f"EXPLAIN (FORMAT JSON) EXECUTE this{nulls}"))[0]["QUERY PLAN"]
-            await connection.say("DEALLOCATE this")
-            if kinds := UNORDERED & set(_kinds(_json(plan)[0]["Plan"])):
+            if kinds := UNORDERED & set(_kinds(await kept_plan(connection, statement, values))):
                 found.append(f"{kinds}: {statement}")
         await connection.execute(text("ROLLBACK"))
     return found
+
+
+async def kept_plan(connection: Connection, statement: str, values: Sequence[Any]) -> Any:
+    """PostgreSQL's plan for a statement, which it makes before it knows the values, and keeps."""
+    await connection.say(f"PREPARE this AS {statement}")
+    nulls = f"({', '.join('NULL' for _ in values)})" if values else ""
+    plan = (await connection.ask(f"EXPLAIN (FORMAT JSON) EXECUTE this{nulls}"))[0]["QUERY PLAN"]
+    await connection.say("DEALLOCATE this")
+    return (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
 
 
 ORDERED = r"ORDER BY (tasks|files|callbacks|deliveries|audit|events)\."
@@ -255,18 +263,10 @@ def _read_by_sqlite(plan: Any, statement: str) -> list[str]:
     return read
 
 
-def _read_by_postgresql(plan: Any) -> list[str]:
-    return list(_walked(_json(plan)[0]["Plan"], limited=False))
-
-
 def _short(statement: str) -> str:
     """Without what it shows, and the types of values."""
     words = re.sub(r"::\w+( WITH TIME ZONE)?", "", " ".join(statement.split()))
     return re.sub(r"^SELECT .*? FROM ", "SELECT ... FROM ", words)[:300]
-
-
-def _json(plan: Any) -> Any:
-    return json.loads(plan) if isinstance(plan, str) else plan
 
 
 def _ways(node: dict[str, Any]) -> Iterator[str]:
