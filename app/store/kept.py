@@ -61,8 +61,8 @@ class _Written:
         # Those of an IN, one for each value of its list, are texts and numbers.
         to_driver = {name: _to_driver(bind.type, dialect) for name, bind in compiled.binds.items()}
         self._parameters = [(name, to_driver.get(name), own[name]) for name in compiled.positiontup]
-        self._columns = [name for name, *_ in compiled._result_columns]
-        from_driver = {name: _from_driver(type_, dialect) for name, *_, type_ in compiled._result_columns}
+        self._columns = [str(name) for name, *_ in compiled._result_columns]
+        from_driver = {str(name): _from_driver(type_, dialect) for name, *_, type_ in compiled._result_columns}
         self._processed = [(name, process) for name, process in from_driver.items() if process]
         assert not self._processed or dialect.name == "sqlite", f"{self.text} needs SQLAlchemy"
 

@@ -32,7 +32,7 @@ from app.store.tables import POLLS, TASKS
 _SEEN = [field.name for field in fields(SeenFile)]
 _POLLING = ["last_polled_at", "poll_count", "consecutive_failures"]
 _PLAIN = [
-    column.name
+    str(column.name)  # SQLAlchemy's own kind of text is written as JSON in five times the time
     for column in TASKS.columns
     if column.name not in {*_POLLING, "last_error", "query_deadline", "labels", "file_counts", "told"}
 ]
