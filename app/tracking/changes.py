@@ -22,6 +22,9 @@ from app.store.many import one_trip
 
 log = structlog.get_logger(__name__)
 
+Move = tuple[Task | None, Task]
+"""A task before, if it was there, and after."""
+
 
 class Changes:
     """Writes tasks and their events."""
@@ -69,18 +72,31 @@ class Changes:
     async def tell(
         self,
         connection: Connection,
-        moves: Sequence[tuple[Task | None, Task]],
+        moves: Sequence[Move],
         *,
         source: str,
         now: datetime,
         more: Sequence[dict[str, Any]] = (),
     ) -> None:
         """Write the events of tasks that went from one state to another, and behind them ``more`` rows."""
-        rows = [
+        await self.write(connection, moves, self.rows(moves, source=source, now=now), more)
+
+    def rows(self, moves: Sequence[Move], *, source: str, now: datetime) -> list[dict[str, Any]]:
+        """The events of these moves, as they are stored."""
+        return [
             self.row(event, after, source=source, now=now)
             for before, after in moves
             for event in events(before, after, self._public_url)
         ]
+
+    async def write(
+        self,
+        connection: Connection,
+        moves: Sequence[Move],
+        rows: Sequence[dict[str, Any]],
+        more: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Write the ``rows`` of these moves, and behind them ``more``."""
         await event_store.add(connection, [*rows, *more])
         after_commit(connection, partial(_count, moves, [row["type"] for row in rows]))
         info = log.bind().info
@@ -101,7 +117,7 @@ class Changes:
         )
 
 
-def _count(moves: Sequence[tuple[Task | None, Task]], types: Sequence[str]) -> None:
+def _count(moves: Sequence[Move], types: Sequence[str]) -> None:
     for type_, number in Counter(types).items():
         metrics.EVENTS.labels(type_).inc(number)
     for before, after in moves:

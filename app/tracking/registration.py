@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -155,7 +156,12 @@ class Registration:
             for task_id, task in wanted.items()
         }
         async with one_trip(connection):
-            ids = await store.add_tasks(connection, list(tasks.values()))
+            adding = asyncio.ensure_future(store.add_tasks(connection, list(tasks.values())))
+            try:
+                await asyncio.sleep(0)  # it is sent; while the database works on it, so do we
+                rows = self._changes.rows([(None, task) for task in tasks.values()], source=source, now=now)
+            finally:
+                ids = await adding
             created = {task_id: task for task_id, task in tasks.items() if task_id in ids}
             queue = [
                 polls.NewPoll(
@@ -167,7 +173,8 @@ class Registration:
                 for task_id, task in created.items()
             ]
             await polls.add(connection, queue, urgency, now)
-            await self._changes.tell(connection, [(None, task) for task in created.values()], source=source, now=now)
+            told = [row for row in rows if row["task_id"] in ids]
+            await self._changes.write(connection, [(None, task) for task in created.values()], told)
         return created | await self._hearing.recall(connection, created, now=now)
 
     async def _merge(
