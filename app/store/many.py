@@ -19,6 +19,7 @@ from sqlalchemy import (
     column,
     func,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -112,11 +113,8 @@ async def _write(connection: Connection, puts: Sequence[_Put]) -> Rows:
         return await rows_of_each(
             connection, [(_of_one(table, tuple(rows[0]), finish), map(_new, rows)) for table, rows, finish in puts]
         )
-    shaped = [_shaped(*put) for put in puts]
-    given: dict[str, Any] = {}
-    for number, (_, rows, alike) in enumerate(shaped):
-        given |= {f"rows_{number}": rows, f"all_{number}": alike}
-    return await _in_one(tuple(shape for shape, *_ in shaped)).rows(connection, given)
+    shapes, given = zip(*(_shaped(*put) for put in puts), strict=True)
+    return await _in_one(shapes).rows(connection, {f"rows_{number}": one for number, one in enumerate(given)})
 
 
 def _new(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,50 +135,59 @@ def _changed(table: Table, new: Mapping[str, Any]) -> Any:
 
 class _Shape(NamedTuple):
     """What PostgreSQL does with rows of a table; without ``finish`` they are there and change. ``alike``: columns with
-    one value for all."""
+    one value for all, of rows that come column by column, whose JSON is no list; None: they come one by one."""
 
     table: Table
     names: tuple[str, ...]
-    alike: frozenset[str]
+    alike: frozenset[str] | None
     finish: Finish | None
 
     def statement(self, number: int) -> Any:
-        each = [name for name in self.names if name not in self.alike]
-        rows = self._read(func.json_to_recordset, f"rows_{number}", each)
-        new = {name: rows.c[name] for name in each}
-        if self.alike:
-            all_ = self._read(func.json_to_record, f"all_{number}", sorted(self.alike))
-            new |= {name: all_.c[name] for name in self.alike}
+        rows = self._given(f"rows_{number}")
+        new = {name: rows.c[name] for name in self.names}
         if self.finish is None:
             return _changed(self.table, new)
         insert = postgresql.insert(self.table).from_select(self.names, select(*(new[name] for name in self.names)))
         return self.finish(insert)
 
-    def _read(self, function: Any, parameter: str, names: Sequence[str]) -> Any:
+    def _given(self, parameter: str) -> Any:
+        """The rows that a parameter holds."""
         # Texts without their length and collation: PostgreSQL would cut too long ones short.
-        types = {name: self.table.c[name].type for name in names}
-        plain = [column(name, Text() if isinstance(type_, String) else type_) for name, type_ in types.items()]
-        given = function(bindparam(parameter, type_=JSON())).table_valued(*plain, joins_implicitly=True)
-        return given.render_derived(name=f"new_{parameter}", with_types=True)
+        types = {name: self.table.c[name].type for name in self.names}
+        types = {name: Text() if isinstance(type_, String) else type_ for name, type_ in types.items()}
+        given = bindparam(parameter, type_=JSON())
+        if self.alike is None:
+            return _derived(func.json_to_recordset(given), f"new_{parameter}", types)
+        lists = {name: type_ if name in self.alike else ARRAY(type_) for name, type_ in types.items()}
+        all_ = _derived(func.json_to_record(given), f"all_{parameter}", lists)
+        each = {name: type_ for name, type_ in types.items() if name not in self.alike}
+        plain = [column(*one) for one in each.items()]
+        one = func.unnest(*(all_.c[name] for name in each)).table_valued(*plain).render_derived(name=f"one_{parameter}")
+        these = (all_.c[name] if name in self.alike else one.c[name] for name in self.names)
+        return select(*these).select_from(all_.join(one, true())).subquery(f"new_{parameter}")
 
 
-_Shaped = tuple[_Shape, Sequence[Mapping[str, Any]], Mapping[str, Any]]
-"""A shape, rows of it, and what is alike in all of them."""
+def _derived(function: Any, name: str, types: Mapping[str, Any]) -> Any:
+    """What a function returns, as a table with these columns."""
+    plain = [column(*one) for one in types.items()]
+    return function.table_valued(*plain, joins_implicitly=True).render_derived(name=name, with_types=True)
+
 
 MANY = 100
-"""Rows from which on one value is given where all are alike: it pays, but each such statement is one of its own."""
+"""Rows from which on they go column by column, and one value where all are alike: it pays, but each such statement is
+one of its own."""
 
 
-def _shaped(table: Table, rows: Sequence[Mapping[str, Any]], finish: Finish | None) -> _Shaped:
-    names, alike = tuple(rows[0]), dict[str, Any]()
-    if len(rows) >= MANY:
-        columns = {name: [row[name] for row in rows] for name in names}
-        alike = {name: values[0] for name, values in columns.items() if values.count(values[0]) == len(values)}
-        if len(alike) == len(names):
-            alike.popitem()  # something has to say how many rows there are
-        each = [name for name in names if name not in alike]
-        rows = [dict(zip(each, values, strict=True)) for values in zip(*(columns[name] for name in each), strict=True)]
-    return _Shape(table, names, frozenset(alike), finish), rows, alike
+def _shaped(table: Table, rows: Sequence[Mapping[str, Any]], finish: Finish | None) -> tuple[_Shape, Any]:
+    """A shape, and what its parameter is given."""
+    names = tuple(rows[0])
+    if len(rows) < MANY:
+        return _Shape(table, names, None, finish), rows
+    columns = {name: [row[name] for row in rows] for name in names}
+    alike = {name: values[0] for name, values in columns.items() if values.count(values[0]) == len(values)}
+    if len(alike) == len(names):
+        alike.popitem()  # something has to say how many rows there are
+    return _Shape(table, names, frozenset(alike), finish), {**columns, **alike}
 
 
 @lru_cache(maxsize=500)

@@ -14,7 +14,7 @@ from app.errors import DatabaseUnavailable
 from app.store.connection import Connection
 from app.store.engine import Database
 from app.store.kept import Kept
-from app.store.many import among, change_rows, one_trip, put_rows, send
+from app.store.many import MANY, among, change_rows, one_trip, put_rows, send
 from app.store.rows import task_values
 from app.store.tables import EVENTS, TASKS, TOMBSTONES
 from app.store.tasks import find_tasks
@@ -45,6 +45,7 @@ async def stored(database: Database) -> list[dict[str, Any]]:
         pytest.param([event(1), event(1)], id="all alike"),
         pytest.param([event(number, data={"n": [number, None, "'ü\\"]}) for number in (3, 1, 2)], id="in this order"),
         pytest.param([event(1, task_version=7), event(2), event(3, app_id=None)], id="null here and there"),
+        pytest.param([event(n, data={"n": [n]}, app_id=n % 3 or None) for n in range(MANY + 1)], id="column by column"),
     ],
 )
 async def test_rows_stand_as_they_were_given_in_the_order_given(service: Service, rows: list[dict[str, Any]]) -> None:
