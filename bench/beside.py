@@ -127,12 +127,13 @@ Requests = Callable[[int], Iterator[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A load: what is asked of the service and of the bare server, and what is wanted of their answers."""
+    """A load: what is asked of the service and of the bare server, and what is wanted of their answers. ``share``: of
+    the bare server's answers a second, at least."""
 
     name: str
     ours: Requests
     bares: Requests
-    share: float
+    share: float | None = None
     statuses: frozenset[int] = frozenset({200})
     connections: int = 16
     p99: float | None = None
