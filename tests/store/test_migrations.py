@@ -173,6 +173,10 @@ async def test_a_migration_that_fails_changes_nothing(
     async with empty_database.read() as connection:
         assert await connection.run_sync(contents) == before
     assert await schema.fits(empty_database)
+    async with empty_database.write() as connection:  # not the one that migrated
+        if empty_database.is_sqlite:
+            assert [*(await connection.ask("PRAGMA foreign_keys"))[0].values()] == [1]
+            assert connection.driver.patience is not None
 
 
 async def test_what_the_first_version_queued_goes_on_under_the_second(empty_database: Database) -> None:
