@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import product
 
 import structlog
@@ -25,6 +26,7 @@ from app.errors import CallbackRefused, CallbackUnreadable
 from app.provider.callbacks import Letter, read
 from app.store import callbacks as store
 from app.store import tasks as task_store
+from app.store.bell import after_commit
 from app.store.callbacks import ACCEPTED, REPEAT, SUSPICIOUS, CallbackFilter, Receipt, Stored
 from app.store.connection import Connection
 from app.store.engine import Database
@@ -83,7 +85,7 @@ class Callbacks:
     ) -> None:
         self._database, self._clock, self._hearing, self._registration = database, clock, hearing, registration
         self._secrets, self._discover = secrets, discover
-        self._committed = Together(self._commit, most=TOGETHER)
+        self._committed = Together(database.write, self._take_in, most=TOGETHER, patient=not database.is_sqlite)
         self.refused: Counter[str] = Counter()
         for event, verdict in product(CallbackEvent, (ACCEPTED, REPEAT, SUSPICIOUS)):
             metrics.CALLBACKS.labels(event, verdict)
@@ -101,7 +103,7 @@ class Callbacks:
             letter = read(body)
             app_id = self._check(letter, now=now)
         except (CallbackRefused, CallbackUnreadable) as error:
-            self._count(error)
+            self._tell(error)
             raise
         verdict = await self._committed(Arrival(letter, app_id, now))
         log.log(
@@ -135,7 +137,7 @@ class Callbacks:
             raise CallbackRefused("stale", "the timestamp lies more than 10 minutes from now")
         return letter.app_id
 
-    def _count(self, error: CallbackRefused | CallbackUnreadable) -> None:
+    def _tell(self, error: CallbackRefused | CallbackUnreadable) -> None:
         reason = error.reason if isinstance(error, CallbackRefused) else error.code
         if not self.refused[reason]:
             log.warning("callback refused", reason=reason, detail=error.detail, further="counted in /v1/stats")
@@ -146,15 +148,6 @@ class Callbacks:
         metrics.CALLBACKS_REFUSED.labels(reason).inc()
 
     # -- keeping it
-
-    async def _commit(self, batch: list[Arrival]) -> list[str | None]:
-        """Store them; the verdict on each."""
-        async with self._database.write() as connection:
-            judged = await self._take_in(connection, batch)
-        for one, verdict in zip(batch, judged, strict=True):
-            if verdict is not None:
-                metrics.CALLBACKS.labels(one.letter.callback.event, verdict).inc()
-        return judged
 
     async def _take_in(self, connection: Connection, batch: list[Arrival]) -> list[str | None]:
         """Keep them and apply what they tell; the verdict on each."""
@@ -181,6 +174,7 @@ class Callbacks:
         async with one_trip(connection):
             await store.add(connection, receipts)
             await self._hearing.hear(connection, tasks, heard, now=now)
+        after_commit(connection, partial(_count, batch, judged))
         return judged
 
     async def _judge(self, connection: Connection, batch: list[Arrival]) -> list[str | None]:
@@ -220,6 +214,12 @@ class Callbacks:
             if _TASK_ID.fullmatch(task_id)
         }
         return await self._registration.create(connection, unknown, Urgency.HURRIED, source="callback", now=now)
+
+
+def _count(batch: list[Arrival], judged: list[str | None]) -> None:
+    for one, verdict in zip(batch, judged, strict=True):
+        if verdict is not None:
+            metrics.CALLBACKS.labels(one.letter.callback.event, verdict).inc()
 
 
 def _receipt(one: Arrival, verdict: str, *, known: bool, keep_body: bool) -> Receipt:

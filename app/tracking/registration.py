@@ -65,7 +65,9 @@ class Registration:
     ) -> None:
         self._database, self._clock, self._changes, self._hearing = database, clock, changes, hearing
         self._app_ids = frozenset(app_ids)
-        self._one_of_many = Together(self._register_singles, most=TOGETHER)
+        self._one_of_many = Together(
+            database.write, self._register_singles, most=TOGETHER, patient=not database.is_sqlite
+        )
 
     async def register(self, wanted: NewTask, *, by: Caller = NOBODY) -> Registered:
         """Register one task, or merge its labels into the one that is there. Raises the Refusal it meets."""
@@ -74,9 +76,9 @@ class Registration:
             raise done.error
         return done
 
-    async def _register_singles(self, wanted: list[tuple[NewTask, Caller]]) -> list[Registered]:
+    async def _register_singles(self, connection: Connection, wanted: list[tuple[NewTask, Caller]]) -> list[Registered]:
         now = self._clock.now()
-        async with self._database.write() as connection, one_trip(connection):
+        async with one_trip(connection):
             done, labelled = await self._register(connection, [one for one, _ in wanted], Urgency.HURRIED, now=now)
             lines: list[tuple[Caller, Action, str, Json]] = []
             for (one, by), came in zip(wanted, done, strict=True):

@@ -17,6 +17,7 @@ from app.store import callbacks as callback_store
 from app.store import events as event_store
 from app.store import feed, listing, polls
 from app.store import tasks as store
+from app.store.connection import Connection
 from app.store.engine import Database
 from app.store.events import StoredEvent
 from app.store.pages import Page
@@ -53,7 +54,7 @@ class Tasks:
     ) -> None:
         self._database, self._clock, self._changes = database, clock, changes
         self._app_ids = frozenset(app_ids)
-        self._stamps = Together(self._find_stamps, most=500)
+        self._stamps = Together(database.read, _find_stamps, most=500)
 
     # -- reading
 
@@ -69,11 +70,6 @@ class Tasks:
         if stamp is None:
             raise _not_found(task_id)
         return stamp
-
-    async def _find_stamps(self, task_ids: list[str]) -> list[Stamp | None]:
-        async with self._database.read() as connection:
-            found = await store.find_stamps(connection, task_ids)
-        return [found.get(task_id) for task_id in task_ids]
 
     async def was_told(self, task_id: str, *, since: datetime) -> bool:
         """Whether a poll asked since then has told something, be it an error. Raises TaskNotFound."""
@@ -222,3 +218,8 @@ def _existing(task: Task | None, task_id: str) -> Task:
 
 def _not_found(task_id: str) -> TaskNotFound:
     return TaskNotFound(f"no task {task_id} is registered")
+
+
+async def _find_stamps(connection: Connection, task_ids: list[str]) -> list[Stamp | None]:
+    found = await store.find_stamps(connection, task_ids)
+    return [found.get(task_id) for task_id in task_ids]
