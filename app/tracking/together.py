@@ -53,7 +53,7 @@ class Together(Generic[C, W, R]):
         self._acting: asyncio.Task[None] | None = None
 
     async def __call__(self, what: W) -> R:
-        wish = _Wish[W, R](what, asyncio.get_running_loop().create_future(), contextvars.copy_context())
+        wish: _Wish[W, R] = _Wish(what, asyncio.get_running_loop().create_future(), contextvars.copy_context())
         self._waiting.append(wish)
         self._another.set()
         if self._acting is None:
