@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import select, text, update
 
 from app.clock import SystemClock
 from app.core.budget import COOL_DOWN
@@ -25,13 +25,14 @@ from app.store import tasks as task_store
 from app.store.budget import Permit
 from app.store.engine import Database, work_in_background
 from app.store.polls import Claim
+from app.store.tables import POLLS
 from app.tracking.housekeeping import PURGES
 from app.wiring import Service, open_service
 from bench.report import quantile
 from bench.scale_lists import Case
 
 APP_ID, ACTION, PERMITS = 1, DESCRIBE_RECORD_STATUS, 10
-HORIZON, FIRST = timedelta(minutes=10), 40
+HORIZON, FIRST, DUE = timedelta(minutes=10), 40, 20
 LONG_AGO = {"since_answer": COOL_DOWN, "since_send": COOL_DOWN}
 """Of a call whose permit may be used again at once."""
 BODY = '{"Code": 0, "Data": {"Status": 2, "RecordFiles": []}}'
@@ -55,6 +56,7 @@ async def claims(of: Service, number: int) -> list[float]:
     statements: one for each order of urgency."""
     took = []
     for turn in range(FIRST + number):
+        await _make_due(of, turn)
         began = time.perf_counter()
         _, permit = await _claim(of, turn)
         took.append((time.perf_counter() - began) * 1000)
@@ -96,10 +98,23 @@ async def _claim(of: Service, turn: int) -> tuple[Claim, Permit]:
     return claim, permit
 
 
+async def _make_due(of: Service, turn: int) -> None:
+    """Now and then some more: of a thousand tasks fewer are due than are claimed."""
+    if turn % DUE == 0:
+        async with of.database.write() as connection:
+            soonest = select(POLLS.c.task_id).where(POLLS.c.app_id == APP_ID).order_by(POLLS.c.next_poll_at).limit(DUE)
+            await connection.execute(
+                update(POLLS)
+                .where(POLLS.c.task_id.in_(soonest), POLLS.c.next_poll_at > of.clock.now())
+                .values(next_poll_at=of.clock.now())
+            )
+
+
 async def whole_polls(of: Service, number: int) -> list[float]:
     """Milliseconds of claim and record together, but for the first; one answer in five tells something new."""
     took = []
     for turn in range(FIRST + number):
+        await _make_due(of, turn)
         began = time.perf_counter()
         claim, permit = await _claim(of, turn)
         told = _told(claim, of.clock.now(), news=turn % 5 == 0)
