@@ -83,11 +83,12 @@ def _settled(number: int, now: datetime) -> Task:
 
 @dataclass(frozen=True, slots=True)
 class Both:
-    """The service and the bare server, each on a database of its own, with processor time of both."""
+    """The service and the bare server, or another that stands in its place, each on a database of its own, with
+    processor time of both."""
 
     service: Service
     url: str
-    bare: Program
+    bare: Program | Service
     bare_url: str
 
     def cpu_seconds(self) -> list[float]:

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -293,15 +293,22 @@ class Service:
 
 @asynccontextmanager
 async def service(
-    processes: int, database_url: str, provider_url: str, folder: Path, *, settings: Mapping[str, str] | None = None
+    processes: int,
+    database_url: str,
+    provider_url: str,
+    folder: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    start: Sequence[str] = (RECORDING_STATUS,),
 ) -> AsyncIterator[Service]:
-    """The service, ready, with that many processes; ``settings`` of the README's names win over the benchmark's own."""
+    """The service, ready, with that many processes; ``settings`` of the README's names win over the benchmark's own.
+    ``start``: the program that takes the command line's words."""
     env = {"DATABASE_URL": database_url, "LOG_LEVEL": "debug", "LOG_FORMAT": "json"}
     env |= {"ZEGO_APP_ID": str(APP_ID), "ZEGO_SERVER_SECRET": SECRET, "ZEGO_API_URL": provider_url}
     env |= settings or {}
     async with program("migrate", RECORDING_STATUS, "migrate", folder=folder, env=env) as migration:
         await migration.ends(START)
-    serve = (RECORDING_STATUS, "serve", "--port", "0")
+    serve = (*start, "serve", "--port", "0")
     async with AsyncExitStack() as stack:
         programs = [
             await stack.enter_async_context(program(f"service-{number}", *serve, folder=folder, env=env))
