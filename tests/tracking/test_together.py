@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 import pytest
 
@@ -147,6 +148,23 @@ async def test_but_not_for_long(doubler: Doubler) -> None:
     doubler.may.set()
     assert await asyncio.wait_for(asyncio.gather(*both), 5) == [2, 4]
     assert doubler.seen == [[1], [2]]
+
+
+async def test_who_is_alone_is_seen_to_in_the_own_context(doubler: Doubler) -> None:
+    request: ContextVar[str] = ContextVar("request", default="nobody's")
+    seen: list[str] = []
+
+    async def note(factor: int, numbers: list[int]) -> list[int]:
+        seen.append(request.get())
+        return await doubler(factor, numbers)
+
+    doubles = Together(doubler.open, note, most=3)
+    request.set("mine")
+    first = await wish(doubles, 1)
+    others = await wish(doubles, 2, 3)
+    doubler.may.set()
+    assert await asyncio.gather(*first, *others) == [2, 4, 6]
+    assert seen == ["mine", "nobody's"]
 
 
 async def test_nobody_is_left_waiting_who_comes_just_when_the_others_are_done() -> None:
